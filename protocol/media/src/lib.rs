@@ -1,1 +1,10 @@
-//! media
+//! Tracks, frames and their timeline: what every protocol of the server carries, independent of how.
+//!
+//! A protocol's ingest turns its messages into [`Unit`]s, the hub hands them on, and each outgoing form turns
+//! them back. Containers live in modules of their own ([`flv`]).
+
+pub mod clock;
+pub mod flv;
+mod frame;
+
+pub use frame::{Codec, Frame, Kind, Track, Unit};

@@ -1,0 +1,1 @@
+//! FLV tags to units and back.
