@@ -13,6 +13,7 @@ pub const ANALYSIS_SCHEMA: &str = "streamgauge.analysis/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Analysis {
     /// Always [`ANALYSIS_SCHEMA`].
+    #[schemars(extend("const" = ANALYSIS_SCHEMA))]
     pub schema: String,
     /// The files read, in order.
     pub captures: Vec<Capture>,

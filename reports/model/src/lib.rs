@@ -5,6 +5,8 @@
 
 mod analysis;
 mod run;
+mod schema;
 
 pub use analysis::*;
 pub use run::*;
+pub use schema::*;

@@ -12,6 +12,7 @@ pub const RUN_SCHEMA: &str = "streamgauge.run/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Always [`RUN_SCHEMA`].
+    #[schemars(extend("const" = RUN_SCHEMA))]
     pub schema: String,
     /// What kind of run: `demo`, `analyze`, `check`, `run`.
     pub kind: String,
