@@ -3,9 +3,7 @@
 //! Call [`section_header`] once, [`interface`] once for each interface (they number themselves from 0), then
 //! [`packet`] as often as wanted, and [`statistics`] at the end of the capture.
 
-use super::{
-    BYTE_ORDER_MAGIC, ENHANCED_PACKET, INTERFACE, MAX_BLOCK, SECRETS, SECTION_HEADER, STATISTICS,
-};
+use super::{BYTE_ORDER_MAGIC, ENHANCED_PACKET, INTERFACE, MAX_BLOCK, SECRETS, SECTION_HEADER, STATISTICS};
 
 const END_OF_OPTIONS: u16 = 0;
 const COMMENT: u16 = 1;
