@@ -4,6 +4,7 @@
 //! them back. Containers live in modules of their own ([`flv`]).
 
 pub mod clock;
+mod describe;
 pub mod flv;
 mod frame;
 

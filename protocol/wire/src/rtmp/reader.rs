@@ -36,6 +36,7 @@ pub struct Reader {
     /// Stream position of the next byte.
     at: u64,
     held: usize,
+    mark: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ struct Stream {
     /// The last fmt 0-2 header of this stream had an extended timestamp: its field, delta or absolute.
     extended: Option<u32>,
     begun: bool,
+    /// The reader's mark when the message began.
+    mark: u64,
     payload: Vec<u8>,
 }
 
@@ -61,6 +64,7 @@ impl Reader {
             open: None,
             at,
             held: 0,
+            mark: 0,
         }
     }
 
@@ -81,6 +85,16 @@ impl Reader {
             stream.payload = Vec::new();
             stream.begun = false;
         }
+    }
+
+    /// Stamps messages that begin from now on with the caller's `mark`, a time as a rule.
+    pub fn set_mark(&mut self, mark: u64) {
+        self.mark = mark;
+    }
+
+    /// The mark of the incomplete message that began first.
+    pub fn oldest_open(&self) -> Option<u64> {
+        self.streams.values().filter(|s| s.begun).map(|s| s.mark).min()
     }
 
     /// Bytes held of incomplete messages.
@@ -236,6 +250,7 @@ impl Reader {
                 return Err(Error { at, field: "message length", within: "chunk header", problem });
             }
             stream.begun = true;
+            stream.mark = self.mark;
         }
         let missing = u64::from(stream.length).saturating_sub(stream.payload.len() as u64);
         let chunk = missing.min(u64::from(self.chunk_size));
