@@ -1,1 +1,8 @@
 //! Codec configuration and coded pictures, as far as a server or an analyzer has to understand them.
+
+pub mod aac;
+pub mod avc;
+pub mod hevc;
+mod nal;
+
+pub use nal::{LengthPrefixed, unescape};
