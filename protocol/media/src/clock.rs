@@ -25,7 +25,7 @@ impl Unwrap32 {
         let value = match self.last {
             None => i64::from(raw),
             Some(last) => {
-                let low = (last & 0xffff_ffff) as u32;
+                let low = (last.cast_unsigned() & 0xffff_ffff) as u32;
                 last.saturating_add(i64::from(raw.wrapping_sub(low).cast_signed()))
             }
         };

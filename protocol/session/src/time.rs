@@ -1,6 +1,5 @@
 //! Time as an argument.
 
-use std::ops::Add;
 use std::time::Duration;
 
 /// A point in time: milliseconds since an epoch that the caller chose. It never runs backwards.
@@ -22,12 +21,9 @@ impl Time {
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
-}
 
-impl Add<Duration> for Time {
-    type Output = Time;
-
-    fn add(self, d: Duration) -> Time {
-        Time(self.0.saturating_add(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    /// The time `d` later; saturates.
+    pub fn after(self, d: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
     }
 }

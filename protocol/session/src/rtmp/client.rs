@@ -86,7 +86,7 @@ enum Phase {
 impl Client {
     /// A client whose transport is connected `now`; `seed` grows the random bytes of its handshake.
     pub fn new(config: ClientConfig, seed: u64, now: Time) -> Self {
-        let deadline = now + config.start_timeout;
+        let deadline = now.after(config.start_timeout);
         let after_handshake = handshake::HELLO.saturating_add(handshake::PACKET) as u64;
         let mut client = Self {
             config,
@@ -126,6 +126,11 @@ impl Client {
     /// The next output, in order.
     pub fn poll(&mut self) -> Option<Output> {
         self.link.poll()
+    }
+
+    /// What the server last acknowledged, modulo 2^32.
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.link.peer_received
     }
 
     fn take(&mut self, now: Time, bytes: &[u8]) {

@@ -160,13 +160,13 @@ impl Server {
     fn deadline(&self) -> Option<(Time, &'static str)> {
         match self.phase {
             Phase::Handshake { .. } => {
-                Some((self.began + self.config.handshake_timeout, "no whole handshake"))
+                Some((self.began.after(self.config.handshake_timeout), "no whole handshake"))
             }
             _ if self.streams.values().any(|s| matches!(s, Stream::Publishing { .. })) => {
-                Some((self.heard + self.config.publisher_timeout, "the publisher fell silent"))
+                Some((self.heard.after(self.config.publisher_timeout), "the publisher fell silent"))
             }
             _ if self.streams.values().any(|s| matches!(s, Stream::Playing { .. })) => None,
-            _ => Some((self.began + self.config.request_timeout, "no publish and no play")),
+            _ => Some((self.began.after(self.config.request_timeout), "no publish and no play")),
         }
     }
 
