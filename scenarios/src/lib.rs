@@ -1,1 +1,10 @@
-//! scenarios
+//! Scripted clients: publishers and viewers that keep account of what they sent and saw, and the demo that
+//! puts them around a server.
+
+// Counts of a run's own making are added here; what the network sends is decoded in `session` and `media`.
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+pub mod account;
+pub mod client;
+pub mod demo;
+pub mod sample;

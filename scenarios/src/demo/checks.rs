@@ -1,0 +1,187 @@
+//! Was it right? Three accounts of one truth, held against each other: what the clients sent and saw, what the
+//! server counted, what the packets tell.
+
+use std::net::SocketAddr;
+
+use media::Kind;
+use model::{Analysis, Check, Endpoint, Role, ServerClient, Session, Severity, TrackKind, Verdict};
+
+use super::play::{Played, Seen};
+use crate::account::Account;
+
+/// The server's clients as the report has them, with their sessions in the analysis.
+pub(super) fn server_clients(played: &Played, analysis: &Analysis) -> Vec<ServerClient> {
+    let clients = played.clients.iter().map(|client| {
+        let address = Endpoint { address: client.address.ip(), port: Some(client.address.port()) };
+        ServerClient {
+            id: client.id.clone(),
+            name: name_of(played, client.address).map(str::to_owned),
+            protocol: client.protocol,
+            role: client.role,
+            address,
+            path: Some(client.path.clone()),
+            bytes_in: client.bytes_in,
+            bytes_out: client.bytes_out,
+            frames_dropped: client.frames_dropped,
+            connected_s: client.connected_s(played.ended),
+            session: session_of(analysis, client.address).map(|s| s.id.clone()),
+        }
+    });
+    clients.collect()
+}
+
+fn name_of(played: &Played, address: SocketAddr) -> Option<&'static str> {
+    if played.published.local == address {
+        return Some("publisher");
+    }
+    played.viewers.iter().find(|v| v.viewed.local == address).map(|v| v.name)
+}
+
+fn session_of(analysis: &Analysis, client: SocketAddr) -> Option<&Session> {
+    analysis.sessions.iter().find(|s| s.client.address == client.ip() && s.client.port == Some(client.port()))
+}
+
+pub(super) fn all(played: &Played, analysis: &Analysis, clients: &[ServerClient]) -> Vec<Check> {
+    let mut checks = vec![sessions(played, analysis), findings(analysis)];
+    let published = &played.published;
+    let session = session_of(analysis, published.local);
+    checks.push(codecs("publisher", &published.account, session));
+    checks.push(frames("publisher", &published.account, session));
+    for seen in &played.viewers {
+        let session = session_of(analysis, seen.viewed.local);
+        checks.push(content(seen, &published.account, session));
+        checks.push(codecs(seen.name, &published.account, session));
+        checks.push(frames(seen.name, &seen.viewed.account, session));
+    }
+    for client in clients {
+        checks.push(bytes(client, analysis));
+    }
+    checks
+}
+
+fn check(id: &str, name: &str, title: String, ok: bool, want: String, got: String) -> Check {
+    Check {
+        id: format!("demo.{id}.{}", name.replace(' ', "-")),
+        title,
+        verdict: if ok { Verdict::Pass } else { Verdict::Fail },
+        want,
+        got,
+        reason: None,
+        session: None,
+    }
+}
+
+/// Who was there.
+fn sessions(played: &Played, analysis: &Analysis) -> Check {
+    let count = |role| analysis.sessions.iter().filter(|s| s.role == role).count();
+    let want = (1, played.viewers.len());
+    let got = (count(Role::Publisher), count(Role::Viewer));
+    let say = |(p, v): (usize, usize)| format!("{p} publisher, {v} viewers");
+    let complete = analysis.sessions.iter().all(|s| s.complete);
+    let mut check = check(
+        "sessions",
+        "all",
+        "Every client is found in the packets".into(),
+        want == got,
+        say(want),
+        say(got),
+    );
+    if !complete {
+        check.verdict = Verdict::Fail;
+        check.got.push_str(", not all of them complete");
+    }
+    check.reason = Some("counted from the packets; wanted by the script".to_owned());
+    check
+}
+
+/// What the packets complain about.
+fn findings(analysis: &Analysis) -> Check {
+    let errors = analysis.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let got = match errors {
+        0 => "no error".to_owned(),
+        n => format!("{n} errors"),
+    };
+    let title = "The packets show no error".to_owned();
+    check("findings", "all", title, errors == 0, "no error".to_owned(), got)
+}
+
+/// What the viewer got is what was published, content and time.
+fn content(seen: &Seen, published: &Account, session: Option<&Session>) -> Check {
+    let c = seen.viewed.account.compare(published);
+    let mut faults = Vec::new();
+    if c.frames == 0 {
+        faults.push("no frame came".to_owned());
+    }
+    if c.missing > 0 {
+        faults.push(format!("{} frames missing", c.missing));
+    }
+    if c.foreign > 0 {
+        faults.push(format!("{} frames were not published so", c.foreign));
+    }
+    if !c.key_frame_first {
+        faults.push("the first picture is no key frame".to_owned());
+    }
+    if !seen.leaves_early && !(c.to_the_end && seen.viewed.told_of_end) {
+        faults.push("the end did not arrive".to_owned());
+    }
+    let got = match faults.is_empty() {
+        true => format!("{} frames, all as published", c.frames),
+        false => format!("{} frames; {}", c.frames, faults.join("; ")),
+    };
+    let title = format!("The {} saw what was published", seen.name);
+    let want = "each frame with its bytes and times, a key frame first".to_owned();
+    let mut check = check("content", seen.name, title, faults.is_empty(), want, got);
+    check.reason = Some("hashes and timestamps kept by the publisher and the viewer themselves".to_owned());
+    check.session = session.map(|s| s.id.clone());
+    check
+}
+
+/// The codecs in the packets are those of the clip.
+fn codecs(name: &str, published: &Account, session: Option<&Session>) -> Check {
+    let want = published.tracks.join(", ");
+    let got: Vec<String> = session
+        .iter()
+        .flat_map(|s| &s.tracks)
+        .filter(|t| t.kind != TrackKind::Data)
+        .map(|t| t.description.clone())
+        .collect();
+    // The analyzer may say more of a track (`25 fps`) than the publisher's own reading.
+    let told = published.tracks.iter().all(|t| got.iter().any(|g| g.starts_with(t.as_str())));
+    let title = format!("The packets of the {name} tell the codecs");
+    let mut check = check("codecs", name, title, told && !want.is_empty(), want, got.join(", "));
+    check.session = session.map(|s| s.id.clone());
+    check
+}
+
+/// As many frames in the packets as the client counted itself.
+fn frames(name: &str, account: &Account, session: Option<&Session>) -> Check {
+    let of = |kind| account.of(kind).count() as u64;
+    let in_packets = |kind| {
+        session.iter().flat_map(|s| &s.tracks).filter(|t| t.kind == kind).map(|t| t.frames).sum::<u64>()
+    };
+    let want = (of(Kind::Video), of(Kind::Audio));
+    let got = (in_packets(TrackKind::Video), in_packets(TrackKind::Audio));
+    // A viewer that leaves may have frames on their way to it that it never read.
+    let ok = want == got || (name == "guest" && got.0 >= want.0 && got.1 >= want.1);
+    let say = |(v, a): (u64, u64)| format!("{v} pictures, {a} audio frames");
+    let title = format!("The packets of the {name} hold its frames");
+    let mut check = check("frames", name, title, ok, say(want), say(got));
+    check.reason = Some("wanted: the client's own count; got: counted from the packets".to_owned());
+    check.session = session.map(|s| s.id.clone());
+    check
+}
+
+/// The server's count and the packets' count of one client.
+fn bytes(client: &ServerClient, analysis: &Analysis) -> Check {
+    let session = analysis.sessions.iter().find(|s| Some(&s.id) == client.session.as_ref());
+    let name = client.name.as_deref().unwrap_or(&client.id);
+    let want = (client.bytes_in, client.bytes_out);
+    let got = session.map(|s| (s.bytes_to_server, s.bytes_to_client));
+    let say = |(i, o): (u64, u64)| format!("{i} bytes in, {o} bytes out");
+    let title = format!("Server and packets count the same for the {name}");
+    let got_text = got.map_or_else(|| "no session in the packets".to_owned(), say);
+    let mut check = check("bytes", name, title, got == Some(want), say(want), got_text);
+    check.reason = Some("wanted: the server's metrics; got: TCP payload in the capture".to_owned());
+    check.session.clone_from(&client.session);
+    check
+}

@@ -1,0 +1,205 @@
+//! The live part of the demo: who comes when, and what each of them saw.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use server::config::{Config, TapConfig};
+use server::{ClientSnapshot, Server};
+use session::rtmp::{ClientConfig, ClientRole};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{CAPTURE, DemoError, Options, PATH};
+use crate::client::{ClientError, Published, Viewed, publish, watch};
+use crate::sample::Clip;
+
+/// Where the demo stands.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Since the publisher went on air.
+    pub elapsed: Duration,
+    /// The planned air time.
+    pub total: Duration,
+    /// The viewers, in the order they come.
+    pub viewers: Vec<Watching>,
+    /// Bits per second from the server to all viewers, over the last seconds.
+    pub bps_out: u64,
+}
+
+/// A viewer at a moment.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// Frames it got; `None` before it came.
+    pub frames: Option<u64>,
+    /// It has left, or was told of the end.
+    pub gone: bool,
+}
+
+/// A viewer's part: its name, and when it comes and goes, in hundredths of the air time.
+struct Part {
+    name: &'static str,
+    comes: Option<u32>,
+    leaves: Option<u32>,
+}
+
+/// One comes before the publisher, one soon, one into the middle of a group of pictures; one leaves early.
+const PARTS: [Part; 4] = [
+    Part { name: "first in line", comes: None, leaves: None },
+    Part { name: "regular", comes: Some(8), leaves: None },
+    Part { name: "guest", comes: Some(20), leaves: Some(70) },
+    Part { name: "late viewer", comes: Some(43), leaves: None },
+];
+
+/// What came of it.
+pub(super) struct Played {
+    pub published: Published,
+    pub viewers: Vec<Seen>,
+    /// The server's last word on every client.
+    pub clients: Vec<ClientSnapshot>,
+    pub clock: server::Clock,
+    pub ended: session::Time,
+    pub events: Vec<Value>,
+}
+
+/// A viewer's account.
+pub(super) struct Seen {
+    pub name: &'static str,
+    pub leaves_early: bool,
+    pub viewed: Viewed,
+}
+
+/// A viewer on its way.
+struct Running {
+    name: &'static str,
+    leaves_early: bool,
+    leave: watch::Sender<bool>,
+    frames: watch::Receiver<u64>,
+    task: JoinHandle<Result<Viewed, ClientError>>,
+}
+
+pub(super) async fn play(options: &Options, mut progress: impl FnMut(&Moment)) -> Result<Played, DemoError> {
+    let clip = Clip::sample().map_err(DemoError::Clip)?;
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = Config { api: Some(any), ..Config::default() };
+    config.rtmp.listen = Some(any);
+    config.tap = Some(TapConfig { file: options.out.join(CAPTURE), snap: 0, size: 0 });
+    let server = Server::start(config).await.map_err(DemoError::Server)?;
+    let clock = server.clock();
+    let address = server.rtmp().unwrap_or(any);
+    let mut script =
+        Script { address, seed: options.seed, running: Vec::new(), events: Vec::new(), begin: None };
+    for ready in server.ready() {
+        script.tell(json!({ "event": "listening", "protocol": ready.protocol, "address": ready.address }));
+    }
+
+    for part in PARTS.iter().filter(|p| p.comes.is_none()) {
+        script.join(part);
+    }
+    let (on_air, mut is_on_air) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
+    let publisher = script.client(ClientRole::Publish, "demo publisher");
+    let publisher = tokio::spawn(publish(address, publisher, options.seed, clip, on_air, stopped));
+    // An error here means that the publisher is gone; its own error says more.
+    let _ = is_on_air.wait_for(|on| *on).await;
+    script.begin = Some(Instant::now());
+    script.tell(json!({ "event": "on_air", "path": PATH }));
+
+    let begin = Instant::now();
+    let at = |percent: u32| begin + options.air_time * percent / 100;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut plan: Vec<(Instant, usize, bool)> = Vec::new();
+    for (i, part) in PARTS.iter().enumerate() {
+        plan.extend(part.comes.map(|p| (at(p), i, true)));
+        plan.extend(part.leaves.map(|p| (at(p), i, false)));
+    }
+    plan.sort_by_key(|step| step.0);
+    let mut plan = plan.into_iter().peekable();
+    while begin.elapsed() < options.air_time && !publisher.is_finished() && !*interrupted.borrow() {
+        ticks.tick().await;
+        while let Some((_, i, comes)) = plan.next_if(|step| step.0 <= Instant::now()) {
+            if comes {
+                script.join(&PARTS[i]);
+            } else {
+                script.leave(PARTS[i].name);
+            }
+        }
+        let bps_out = server.streams().iter().map(|s| s.traffic.bps_out).sum();
+        progress(&script.moment(begin.elapsed(), options.air_time, bps_out));
+    }
+
+    stop.send_replace(true);
+    let published = ended("the publisher", publisher).await?;
+    script.tell(json!({ "event": "off_air", "frames": published.account.marks.len() }));
+    let mut viewers = Vec::new();
+    for running in script.running {
+        let viewed = ended(running.name, running.task).await?;
+        viewers.push(Seen { name: running.name, leaves_early: running.leaves_early, viewed });
+    }
+    let ended = clock.now();
+    let clients = server.shutdown().await;
+    Ok(Played { published, viewers, clients, clock, ended, events: script.events })
+}
+
+async fn ended<T>(name: &'static str, task: JoinHandle<Result<T, ClientError>>) -> Result<T, DemoError> {
+    match task.await {
+        Ok(result) => result.map_err(|e| DemoError::Client(name, e)),
+        Err(error) => Err(DemoError::Client(name, ClientError::Io(std::io::Error::other(error)))),
+    }
+}
+
+struct Script {
+    address: SocketAddr,
+    seed: u64,
+    running: Vec<Running>,
+    events: Vec<Value>,
+    begin: Option<Instant>,
+}
+
+impl Script {
+    fn tell(&mut self, mut event: Value) {
+        if let Value::Object(fields) = &mut event {
+            let at = self.begin.map(|b| (b.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+            fields.insert("at_s".to_owned(), json!(at));
+        }
+        self.events.push(event);
+    }
+
+    fn client(&self, role: ClientRole, name: &str) -> ClientConfig {
+        let agent = format!("{} {name}", super::GENERATOR);
+        ClientConfig::new(role, &self.address.to_string(), PATH, &agent)
+    }
+
+    fn join(&mut self, part: &Part) {
+        let config = self.client(ClientRole::Play, part.name);
+        let (leave, leaves) = watch::channel(false);
+        let (count, frames) = watch::channel(0);
+        self.seed += 1;
+        let task = tokio::spawn(watch(self.address, config, self.seed, count, leaves));
+        let leaves_early = part.leaves.is_some();
+        self.running.push(Running { name: part.name, leaves_early, leave, frames, task });
+        self.tell(json!({ "event": "join", "viewer": part.name }));
+    }
+
+    fn leave(&mut self, name: &str) {
+        for running in self.running.iter().filter(|r| r.name == name) {
+            running.leave.send_replace(true);
+        }
+        self.tell(json!({ "event": "leave", "viewer": name }));
+    }
+
+    fn moment(&self, elapsed: Duration, total: Duration, bps_out: u64) -> Moment {
+        let viewers = PARTS.iter().map(|part| {
+            let running = self.running.iter().find(|r| r.name == part.name);
+            Watching {
+                name: part.name,
+                frames: running.map(|r| *r.frames.borrow()),
+                gone: running.is_some_and(|r| r.task.is_finished()),
+            }
+        });
+        Moment { elapsed, total, viewers: viewers.collect(), bps_out }
+    }
+}

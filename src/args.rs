@@ -1,0 +1,154 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// A reference server and packet analyzer for live streams: who streams what, with which codecs, at which
+/// bandwidth, and what is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "streamgauge", version, max_term_width = 80, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 as expected, 1 something unexpected, 2 wrong usage or unreadable input,\n\
+3 the environment was in the way, 130 interrupted."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// For every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// For every command.
+#[derive(Debug, ClapArgs)]
+pub struct Common {
+    /// Colour on the terminal (NO_COLOR is heeded too).
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+    /// Say more on stderr; twice for every detail.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The main job in one go: serve, publish, watch, capture, analyze, report.
+    Demo(Demo),
+    /// Run the reference server.
+    Serve(Serve),
+    /// Tell from captures who spoke, with which codecs, at which bandwidth, and what went wrong.
+    Analyze(Analyze),
+    /// Render the report of a run directory again.
+    Report(Report),
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// The run directory; files in it are overwritten.
+    #[arg(long, value_name = "DIR", default_value = "streamgauge-demo")]
+    pub out: PathBuf,
+    /// How long the publisher is on air.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    pub seconds: u64,
+    /// Grows everything that is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// A configuration file; flags override it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen for RTMP: IP:PORT, :PORT or off [default: :1935].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub rtmp: Option<Listen>,
+    /// Where to serve the API and metrics: IP:PORT, :PORT or off [default: :9997].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub api: Option<Listen>,
+    /// Write every byte of every client into this pcapng file; needs no privileges.
+    #[arg(long, value_name = "FILE")]
+    pub tap: Option<PathBuf>,
+    /// Bytes kept of each packet in the tap, such as 256 [default: all].
+    #[arg(long, value_name = "N", value_parser = bytes, requires = "tap")]
+    pub tap_snap: Option<u64>,
+    /// Bytes after which the tap grows no further, such as 500MiB [default: no bound].
+    #[arg(long, value_name = "N", value_parser = bytes, requires = "tap")]
+    pub tap_size: Option<u64>,
+}
+
+/// An address to listen on, or off.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen(pub Option<SocketAddr>);
+
+fn listen(text: &str) -> Result<Listen, String> {
+    server::config::listen(text).map(Listen)
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    server::parse_bytes(text)
+}
+
+/// Arguments of `analyze`.
+#[derive(Debug, ClapArgs)]
+pub struct Analyze {
+    /// pcap or pcapng files; several are read one after another.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write a run directory with a report, too.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Exit with 1 where there is a finding this bad.
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+}
+
+/// How to print a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, on 80 columns.
+    #[value(alias = "human")]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// The severity that makes `analyze` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Errors.
+    Error,
+    /// Errors and warnings.
+    Warning,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, ClapArgs)]
+pub struct Report {
+    /// A directory with a run.json.
+    #[arg(value_name = "RUN-DIR")]
+    pub dir: PathBuf,
+}

@@ -1,0 +1,83 @@
+//! `streamgauge analyze`.
+
+use std::time::Instant;
+
+use analyzer::{AnalyzeError, Analyzer, Options};
+use model::{Analysis, Artifact, RUN_SCHEMA, Run, Severity};
+
+use crate::args::{Analyze, Common, FailOn, Format};
+use crate::exit::{Code, Ended, Failure};
+use crate::output;
+
+/// Reads captures and tells what is in them.
+pub fn run(args: &Analyze, common: &Common) -> Ended {
+    let began = Instant::now();
+    let started = scenarios::demo::now_rfc3339();
+    let analysis = read(args)?;
+    let code = code(&analysis, args.fail_on);
+    if let Some(dir) = &args.out {
+        let run = document(args, &analysis, started, began.elapsed().as_secs_f64());
+        reports::rundir::write(dir, &run, &[]).map_err(Failure::environment)?;
+    }
+    let text = match args.format {
+        Format::Json => reports::json::analysis(&analysis).map_err(Failure::environment)?,
+        Format::Text => reports::text::analysis(&analysis, &output::text_options(common)),
+    };
+    output::print(&text)?;
+    if let Some(dir) = &args.out
+        && !common.quiet
+    {
+        output::say(&format!("report: {}", dir.join("index.html").display()));
+    }
+    Ok(code)
+}
+
+/// A file of which no packet could be read is an error; whatever follows a first packet is a finding.
+fn read(args: &Analyze) -> Result<Analysis, Failure> {
+    let mut analyzer = Analyzer::new(Options::default());
+    for file in &args.files {
+        analyzer.file(file).map_err(|e: AnalyzeError| Failure::usage(e))?;
+    }
+    Ok(analyzer.finish())
+}
+
+fn code(analysis: &Analysis, fail_on: Option<FailOn>) -> Code {
+    let bad = match fail_on {
+        None => return Code::Expected,
+        Some(FailOn::Error) => Severity::Error,
+        Some(FailOn::Warning) => Severity::Warning,
+    };
+    if analysis.findings.iter().any(|f| f.severity >= bad) { Code::Unexpected } else { Code::Expected }
+}
+
+fn document(args: &Analyze, analysis: &Analysis, started: String, duration_s: f64) -> Run {
+    let names: Vec<String> = args
+        .files
+        .iter()
+        .map(|f| f.file_name().unwrap_or(f.as_os_str()).to_string_lossy().into_owned())
+        .collect();
+    let artifact = |(file, title): (&str, &str)| Artifact { file: file.to_owned(), title: title.to_owned() };
+    Run {
+        schema: RUN_SCHEMA.to_owned(),
+        kind: "analyze".to_owned(),
+        title: format!("Analysis of {}", names.join(", ")),
+        generator: scenarios::demo::GENERATOR.to_owned(),
+        started,
+        duration_s,
+        analysis: analysis.clone(),
+        server_clients: Vec::new(),
+        checks: Vec::new(),
+        artifacts: [
+            ("index.html", "this report"),
+            ("bandwidth.svg", "bandwidth over time"),
+            ("bandwidth.png", "the same as a picture"),
+            ("run.json", "everything in this report, for programs"),
+            ("junit.xml", "the findings, for CI"),
+        ]
+        .map(artifact)
+        .to_vec(),
+        notes: vec![
+            "Bytes are transport payload, each byte once; conversations count whole frames.".to_owned(),
+        ],
+    }
+}

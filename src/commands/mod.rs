@@ -1,0 +1,29 @@
+//! One module a command.
+
+pub mod analyze;
+pub mod demo;
+pub mod report;
+pub mod serve;
+
+use crate::exit::Failure;
+
+/// The runtime of the commands that talk to the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::environment(format!("cannot start the runtime: {e}")))
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn asked_to_stop() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |e| Failure::environment(format!("cannot wait for signals: {e}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

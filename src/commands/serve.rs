@@ -1,0 +1,83 @@
+//! `streamgauge serve`.
+
+use server::config::{Config, TapConfig};
+use server::{Ready, Server};
+
+use crate::args::{Common, Serve};
+use crate::exit::{Code, Ended, Failure};
+use crate::{logging, output, progress};
+
+/// Runs the server until it is asked to stop.
+pub fn run(args: Serve, common: &Common) -> Ended {
+    let config = config(args)?;
+    logging::to_stderr(common);
+    super::runtime()?.block_on(serve(config, common))
+}
+
+fn config(args: Serve) -> Result<Config, Failure> {
+    let mut config = match &args.config {
+        Some(file) => Config::load(file).map_err(Failure::usage)?,
+        None => Config::default(),
+    };
+    if let Some(rtmp) = args.rtmp {
+        config.rtmp.listen = rtmp.0;
+    }
+    if let Some(api) = args.api {
+        config.api = api.0;
+    }
+    if let Some(file) = args.tap {
+        let snap = args.tap_snap.map_or(Ok(0), u32::try_from);
+        let snap = snap.map_err(|_| Failure::usage("--tap-snap: more than a packet can hold"))?;
+        config.tap = Some(TapConfig { file, snap, size: args.tap_size.unwrap_or(0) });
+    }
+    Ok(config)
+}
+
+async fn serve(config: Config, common: &Common) -> Ended {
+    let tap = config.tap.as_ref().map(|t| t.file.display().to_string());
+    let server = Server::start(config).await.map_err(Failure::environment)?;
+    for ready in server.ready() {
+        output::say(&format!("listening {} {}", ready.protocol, ready.address));
+    }
+    output::say("ready");
+    if progress::stderr_is_terminal() && !common.quiet {
+        output::say(&welcome(server.ready(), tap.as_deref()));
+    }
+    super::asked_to_stop().await?;
+    server.shutdown().await;
+    Ok(Code::Expected)
+}
+
+/// Where to publish and watch, ready to paste.
+fn welcome(ready: &[Ready], tap: Option<&str>) -> String {
+    let mut lines = vec![String::new()];
+    for socket in ready {
+        let host = match socket.address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            ip if ip.is_ipv6() => format!("[{ip}]"),
+            ip => ip.to_string(),
+        };
+        let port = socket.address.port();
+        if socket.protocol == "rtmp" {
+            let base = format!("rtmp://{host}:{port}/live");
+            lines.extend([
+                "  Publish".to_owned(),
+                format!("    OBS      Server {base}   Stream key cam"),
+                format!("    ffmpeg   ffmpeg -re -i FILE -c copy -f flv {base}/cam"),
+                "  Watch".to_owned(),
+                format!("    VLC      {base}/cam"),
+                format!("    ffplay   ffplay {base}/cam"),
+            ]);
+        }
+        if socket.protocol == "api" {
+            lines.push(format!("  Clients    http://{host}:{port}/api/v1/clients"));
+            lines.push(format!("  Metrics    http://{host}:{port}/metrics"));
+        }
+    }
+    if let Some(tap) = tap {
+        lines.push(format!("  Packets    {tap}"));
+    }
+    lines.push("  Ctrl-C ends the server.".to_owned());
+    lines.push(String::new());
+    lines.join("\n")
+}
