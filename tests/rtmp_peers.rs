@@ -28,13 +28,13 @@ const PICTURES: usize = 200;
 /// Pictures from one key frame to the next.
 const GOP: usize = 50;
 
-/// The clip as ffmpeg reads it from the file: what its frames look like to an ffmpeg that watches.
-fn clip_by_ffmpeg(directory: &Path) -> Media {
-    let (reader, out) = ffmpeg_watches(directory, "clip", clip().to_str().unwrap());
+/// A file as ffmpeg reads it: what its frames look like to an ffmpeg that watches.
+fn file_by_ffmpeg(directory: &Path, file: &Path) -> Media {
+    let (reader, out) = ffmpeg_watches(directory, "file", file.to_str().unwrap());
     reader.ended_well();
     let mut media = framemd5(&out);
     // framemd5 does not say where a decoder can start; the file's own flags do.
-    for (frame, tag) in media.video.iter_mut().zip(flv::media(&flv::tags(&clip())).video) {
+    for (frame, tag) in media.video.iter_mut().zip(flv::media(&flv::tags(file)).video) {
         frame.key = tag.key;
     }
     media
@@ -56,7 +56,7 @@ fn ffmpeg_publishes_and_everybody_gets_what_went_in() {
     }
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let (by_ffmpeg, by_hand) = (clip_by_ffmpeg(directory), flv::media(&flv::tags(&clip())));
+    let (by_ffmpeg, by_hand) = (file_by_ffmpeg(directory, &clip()), flv::media(&flv::tags(&clip())));
     let server = Server::start(&[]);
     let url = server.url("live/a");
 
@@ -145,17 +145,18 @@ fn gstreamer_publishes_and_everybody_gets_what_went_in() {
     }
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let (by_ffmpeg, by_hand) = (clip_by_ffmpeg(directory), flv::media(&flv::tags(&clip())));
     let server = Server::start(&[]);
     let url = server.url("live/b");
 
-    let publisher = gstreamer_publishes(directory, &url);
+    let (publisher, published) = gstreamer_publishes(directory, &url);
     server.wait_published("live/b");
     let (ffmpeg, ffmpeg_out) = ffmpeg_watches(directory, "ffmpeg", &url);
     let (gstreamer, gstreamer_out) = gstreamer_watches(directory, "gstreamer", &url);
     let rml = Viewer::start(server.rtmp, "live", "b").unwrap();
 
     publisher.ended_well();
+    let (by_ffmpeg, by_hand) = (file_by_ffmpeg(directory, &published), flv::media(&flv::tags(&published)));
+    assert_eq!(by_hand.video.len(), PICTURES);
     ffmpeg.ended_well();
     gstreamer.ended_well();
     check("ffmpeg", &by_ffmpeg, &framemd5(&ffmpeg_out));
@@ -172,7 +173,7 @@ fn rml_rtmp_publishes_to_ffmpeg_and_gstreamer() {
     }
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let (by_ffmpeg, by_hand) = (clip_by_ffmpeg(directory), flv::media(&flv::tags(&clip())));
+    let (by_ffmpeg, by_hand) = (file_by_ffmpeg(directory, &clip()), flv::media(&flv::tags(&clip())));
     let tags = clip_tags();
     let half = tags.iter().position(|t| t.time >= 3000).unwrap();
     let server = Server::start(&[]);

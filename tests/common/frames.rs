@@ -114,51 +114,51 @@ pub fn parts(who: &str, whole: &Media, got: &Media) -> Parts {
 /// Reads what ffmpeg's framemd5 wrote: frames in milliseconds, the MD5 of each packet, and of the configuration.
 pub fn framemd5(file: &Path) -> Media {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let mut kinds: BTreeMap<String, bool> = BTreeMap::new();
-    let mut bases: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-    let mut media = Media::default();
+    let mut streams: BTreeMap<&str, Stream> = BTreeMap::new();
     for line in text.lines() {
-        if let Some(head) = line.strip_prefix('#') {
-            let Some((name, value)) = head.split_once(':') else { continue };
+        // `#tb 0: 1/1000`, but `#extradata 0, 46, HASH`.
+        if let Some((name, rest)) = line.strip_prefix('#').and_then(|head| head.split_once(' ')) {
+            let Some((stream, value)) = rest.split_once([':', ',']) else { continue };
             let value = value.trim();
-            let Some((name, stream)) = name.split_once(' ') else { continue };
+            let stream = match name {
+                "media_type" | "tb" | "extradata" => streams.entry(stream).or_default(),
+                _ => continue,
+            };
             match name {
-                "media_type" => {
-                    kinds.insert(stream.into(), value == "video");
-                }
+                "media_type" => stream.is_video = value == "video",
                 "tb" => {
-                    let (num, den) = value.split_once('/').unwrap();
-                    bases.insert(stream.into(), (num.parse().unwrap(), den.parse().unwrap()));
+                    stream.base = value.split_once('/').map(|(n, d)| (n.parse().unwrap(), d.parse().unwrap()))
                 }
-                "extradata" => {
-                    let config = value.as_bytes().to_vec();
-                    match kinds.get(stream) {
-                        Some(true) => media.video_config.push(config),
-                        Some(false) => media.audio_config.push(config),
-                        // ffmpeg writes this line before it says what kind of stream it is.
-                        None => {
-                            let list =
-                                if stream == "0" { &mut media.video_config } else { &mut media.audio_config };
-                            list.push(config);
-                        }
-                    }
-                }
-                _ => {}
+                _ => stream.config.push(value.as_bytes().to_vec()),
             }
             continue;
         }
-        // A line is written with one call; a file that is still being written may end within one all the same.
+        // A file that is still being written may end within a line.
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         let [stream, dts, pts, _duration, size, hash, ..] = fields[..] else { continue };
-        let (num, den) = bases[stream];
+        let Some(stream) = streams.get_mut(stream) else { continue };
+        let (num, den) = stream.base.unwrap_or((1, 1000));
         let milliseconds = |ticks: &str| ticks.parse::<i64>().unwrap_or_default() * num * 1000 / den;
-        let frame = Frame {
-            dts: milliseconds(dts),
-            pts: milliseconds(pts),
-            key: false,
-            id: format!("{size} bytes {hash}"),
-        };
-        if kinds[stream] { media.video.push(frame) } else { media.audio.push(frame) }
+        let (dts, pts) = (milliseconds(dts), milliseconds(pts));
+        stream.frames.push(Frame { dts, pts, key: false, id: format!("{size} bytes {hash}") });
+    }
+    let mut media = Media::default();
+    for stream in streams.into_values() {
+        if stream.is_video {
+            media.video_config.extend(stream.config);
+            media.video.extend(stream.frames);
+        } else {
+            media.audio_config.extend(stream.config);
+            media.audio.extend(stream.frames);
+        }
     }
     media
+}
+
+#[derive(Default)]
+struct Stream {
+    is_video: bool,
+    base: Option<(i64, i64)>,
+    config: Vec<Vec<u8>>,
+    frames: Vec<Frame>,
 }

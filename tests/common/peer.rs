@@ -128,14 +128,18 @@ pub fn ffmpeg_watches(directory: &Path, name: &str, url: &str) -> (Peer, PathBuf
     (Peer::start(directory, name, "ffmpeg", &arguments), out)
 }
 
-/// GStreamer publishes the clip once, in real time, without coding it again.
-pub fn gstreamer_publishes(directory: &Path, url: &str) -> Peer {
+/// GStreamer publishes the clip once, in real time, without coding it again. Its muxer gives some pictures other composition
+/// times than the clip has, so what it publishes goes to `published.flv` too.
+pub fn gstreamer_publishes(directory: &Path, url: &str) -> (Peer, PathBuf) {
+    let copy = directory.join("published.flv");
     let pipeline = format!(
-        "filesrc location={} ! flvdemux name=d  flvmux name=m streamable=true ! rtmp2sink location={url} sync=true \
-         d.video ! queue ! m.video  d.audio ! queue ! m.audio",
-        clip().display()
+        "filesrc location={} ! flvdemux name=d  flvmux name=m streamable=true ! tee name=t \
+         d.video ! queue ! m.video  d.audio ! queue ! m.audio \
+         t. ! queue ! rtmp2sink location={url} sync=true  t. ! queue ! filesink location={} sync=false",
+        clip().display(),
+        copy.display()
     );
-    gst_launch(directory, "gstreamer-publisher", &pipeline)
+    (gst_launch(directory, "gstreamer-publisher", &pipeline), copy)
 }
 
 /// GStreamer watches; what it gets goes to `NAME.flv`.
