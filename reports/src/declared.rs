@@ -1,0 +1,176 @@
+//! What a container declares about a track beside what its bitstream says.
+
+use model::Track;
+
+use crate::figures;
+
+/// A claim that the bitstream contradicts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contradiction<'a> {
+    /// The name of the claim, as its container has it.
+    pub(crate) claim: &'a str,
+    /// What is claimed.
+    pub(crate) declared: &'a str,
+    /// What is so.
+    pub(crate) real: String,
+}
+
+/// The claims about a track that its bitstream contradicts. A claim that cannot be compared is left out.
+pub(crate) fn contradictions(track: &Track) -> Vec<Contradiction<'_>> {
+    let claims = track.declared.iter().flatten();
+    claims
+        .filter_map(|(claim, declared)| {
+            let real = contradiction(track, claim, declared)?;
+            Some(Contradiction { claim, declared, real })
+        })
+        .collect()
+}
+
+/// What is really so where the claim is wrong.
+fn contradiction(track: &Track, claim: &str, declared: &str) -> Option<String> {
+    let last = claim.rsplit('.').next().unwrap_or(claim);
+    let key: String = last.chars().filter(char::is_ascii_alphanumeric).collect();
+    match key.to_ascii_lowercase().as_str() {
+        "width" => size(track.width, declared),
+        "height" => size(track.height, declared),
+        "framerate" | "videoframerate" | "fps" => {
+            let real = track.frame_rate?;
+            differs(number(declared)?, real, 0.02).then(|| format!("{} fps", figures::decimal(real)))
+        }
+        "samplerate" | "audiosamplerate" | "soundrate" | "rate" => {
+            let real = track.sample_rate?;
+            differs(number(declared)?, f64::from(real), 0.01).then(|| format!("{real} Hz"))
+        }
+        "channels" | "audiochannels" | "soundtype" | "type" => channels(track, channel_count(declared)?),
+        "stereo" => match declared {
+            "true" => channels(track, 2),
+            "false" => channels(track, 1),
+            _ => None,
+        },
+        "codec" | "videocodec" | "videocodecid" | "audiocodec" | "audiocodecid" | "soundformat"
+        | "codecid" => {
+            let real = track.codec.as_deref()?;
+            (codec(declared)? != real).then(|| real.to_owned())
+        }
+        "profile" => {
+            let real = track.profile.as_deref()?;
+            (!declared.eq_ignore_ascii_case(real)).then(|| real.to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn size(real: Option<u32>, declared: &str) -> Option<String> {
+    let real = real?;
+    differs(number(declared)?, f64::from(real), 0.0).then(|| real.to_string())
+}
+
+fn channels(track: &Track, declared: u8) -> Option<String> {
+    let real = track.channels?;
+    let name = match real {
+        1 => "mono".to_owned(),
+        2 => "stereo".to_owned(),
+        n => format!("{n} channels"),
+    };
+    (real != declared).then_some(name)
+}
+
+fn channel_count(declared: &str) -> Option<u8> {
+    match declared.trim().to_ascii_lowercase().as_str() {
+        "mono" => Some(1),
+        "stereo" => Some(2),
+        other => other.split_whitespace().next()?.parse().ok(),
+    }
+}
+
+/// A number with an optional `k` before its unit: `44 kHz`, `44100`, `29.97 fps`.
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let scale = if unit.trim_start().starts_with(['k', 'K']) { 1000.0 } else { 1.0 };
+    digits.parse::<f64>().ok().map(|n| n * scale)
+}
+
+fn differs(declared: f64, real: f64, tolerance: f64) -> bool {
+    (declared - real).abs() > real.abs() * tolerance + 1e-9
+}
+
+/// The contract's name for a codec as FLV numbers, FourCCs and people write it.
+fn codec(declared: &str) -> Option<&'static str> {
+    let name: String = declared.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name = name.to_ascii_lowercase();
+    let known = match name.as_str() {
+        "7" | "avc" | "avc1" | "h264" | "h264avc" | "avch264" => "h264",
+        "12" | "hevc" | "hvc1" | "hev1" | "h265" => "h265",
+        "av1" | "av01" => "av1",
+        "2" | "h263" | "sorensonh263" => "h263",
+        "4" | "vp6" | "on2vp6" => "vp6",
+        "vp8" | "vp08" => "vp8",
+        "vp9" | "vp09" => "vp9",
+        "10" | "aac" | "mp4a" => "aac",
+        "mp3" => "mp3",
+        "11" | "speex" => "speex",
+        "opus" => "opus",
+        "flac" => "flac",
+        _ => return None,
+    };
+    Some(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TrackKind;
+
+    fn audio(declared: &[(&str, &str)]) -> Track {
+        Track {
+            kind: TrackKind::Audio,
+            codec: Some("aac".into()),
+            profile: Some("LC".into()),
+            level: None,
+            width: None,
+            height: None,
+            frame_rate: None,
+            sample_rate: Some(48_000),
+            channels: Some(2),
+            frames: 1,
+            key_frames: 0,
+            bytes: 1,
+            bps: None,
+            lost_packets: None,
+            jitter_ms: None,
+            declared: Some(declared.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()),
+            description: String::new(),
+            gop: None,
+        }
+    }
+
+    #[test]
+    fn the_flags_of_an_aac_tag_are_contradicted_by_its_configuration() {
+        let track =
+            audio(&[("flv.sound_rate", "44 kHz"), ("flv.sound_type", "stereo"), ("profile", "HE-AAC")]);
+        let found = contradictions(&track);
+        let wrong: Vec<_> = found.iter().map(|c| (c.claim, c.declared, c.real.as_str())).collect();
+        assert_eq!(wrong, [("flv.sound_rate", "44 kHz", "48000 Hz"), ("profile", "HE-AAC", "LC")]);
+    }
+
+    #[test]
+    fn claims_that_agree_or_cannot_be_compared_are_left_alone() {
+        let track = audio(&[
+            ("onMetaData.audiosamplerate", "48000"),
+            ("onMetaData.audiocodecid", "10"),
+            ("onMetaData.stereo", "true"),
+            ("onMetaData.width", "640"),
+            ("encoder", "Lavf"),
+        ]);
+        assert_eq!(contradictions(&track), []);
+    }
+
+    #[test]
+    fn codec_numbers_are_read_as_codecs() {
+        let track = audio(&[("audiocodecid", "2"), ("soundformat", "MP3")]);
+        let found: Vec<_> = contradictions(&track).into_iter().map(|c| c.real).collect();
+        assert_eq!(found, ["aac", "aac"]);
+    }
+}
