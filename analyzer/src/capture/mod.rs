@@ -1,17 +1,34 @@
-//! Reads capture files front to back, in constant memory.
+//! Reads capture files front to back, in constant memory: pcap and pcapng of either byte order and any time
+//! resolution, from anything that can be read.
+//!
+//! A cut or damaged file gives what it holds: [`Reader::next`] reports the trouble with its byte position and goes on
+//! at the next place where the file makes sense again.
 
-use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use wire::net::LinkType;
+
+use buffer::Buffer;
+pub use error::{CaptureError, Problem};
+
+mod buffer;
+mod error;
+mod format;
+mod pcap;
+mod pcapng;
+mod summary;
+
+use summary::Summary;
 
 /// One captured packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// Frame number, 1-based as in Wireshark.
     pub number: u64,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970. A packet stored without a time (simple packet block) has that of the one before.
     pub time_ns: i64,
     /// What the data begins with.
     pub link: LinkType,
@@ -19,74 +36,189 @@ pub struct Packet<'a> {
     pub data: &'a [u8],
     /// Its length on the wire in bytes.
     pub orig_len: u32,
-    /// Interface number, counted through all sections of the file.
+    /// Interface number, counted from 0 through all sections of the file.
     pub interface: u32,
 }
 
-/// Why a capture, or a part of it, could not be read.
-#[derive(Debug)]
-pub struct CaptureError {
-    /// The file's name as given.
-    pub file: String,
-    /// Byte position in the file.
-    pub at: u64,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a capture.
-#[derive(Debug)]
-pub enum Problem {
-    /// The file could not be read.
-    Io(io::Error),
-    /// Not a format we read, and what it is if we know.
-    Format(&'static str),
-    /// The file ends in the middle of a packet or block.
-    Cut,
-    /// A block or record contradicts itself.
-    Damaged(wire::Error),
-}
-
-impl fmt::Display for CaptureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: byte {}: {:?}", self.file, self.at, self.problem)
+impl<'a> Packet<'a> {
+    /// Takes the packet's headers apart.
+    pub fn parse(&self) -> wire::net::Packet<'a> {
+        wire::net::parse(self.link, self.data, self.orig_len)
     }
 }
-
-impl std::error::Error for CaptureError {}
 
 /// Reads a capture packet by packet.
 #[derive(Debug)]
 pub struct Reader {
     name: String,
+    buffer: Buffer,
+    format: Format,
+    summary: Summary,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Format {
+    Pcap(pcap::Pcap),
+    Pcapng(pcapng::Pcapng),
+}
+
+/// What a reader does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Read the next record or block.
+    Next,
+    /// Look for one: what stands at the buffer's beginning is none.
+    Lost,
+    /// Nothing: the file is over.
+    End,
+}
+
+/// A packet that was found; its data is in the buffer.
+struct Found {
+    time_ns: Option<i64>,
+    link: LinkType,
+    interface: u32,
+    data: Range<usize>,
+    orig_len: u32,
+}
+
+/// What one step through a file gave.
+enum Step {
+    Packet(Found),
+    /// A block that holds no packet. True where Wireshark shows it as a frame of its own all the same.
+    Other(bool),
+    End,
+}
+
+/// Trouble in a file, and where to go on.
+struct Trouble {
+    at: u64,
+    problem: Problem,
+    then: Place,
+}
+
+impl Trouble {
+    fn io(at: u64, error: std::io::Error) -> Self {
+        Self { at, problem: Problem::Io(error), then: Place::End }
+    }
+
+    fn cut(at: u64, inside: &'static str, want: usize, got: usize) -> Self {
+        let problem = Problem::Cut { inside, want: want as u64, got: got as u64 };
+        Self { at, problem, then: Place::End }
+    }
+
+    fn damaged(error: wire::Error, then: Place) -> Self {
+        Self { at: error.at, problem: Problem::Damaged(error), then }
+    }
 }
 
 impl Reader {
     /// Opens a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CaptureError> {
         let name = path.as_ref().display().to_string();
-        match std::fs::File::open(path.as_ref()) {
+        match File::open(path.as_ref()) {
             Ok(file) => Self::new(name, file),
             Err(error) => Err(CaptureError { file: name, at: 0, problem: Problem::Io(error) }),
         }
     }
 
     /// Reads from anything; `name` is for messages.
-    pub fn new(
-        name: impl Into<String>,
-        _source: impl io::Read + Send + 'static,
-    ) -> Result<Self, CaptureError> {
-        Ok(Self { name: name.into() })
+    pub fn new(name: impl Into<String>, source: impl Read + Send + 'static) -> Result<Self, CaptureError> {
+        let name = name.into();
+        let mut buffer = Buffer::new(Box::new(source));
+        match format::detect(&mut buffer) {
+            Ok(format) => Ok(Self { name, buffer, format, summary: Summary::default(), place: Place::Next }),
+            Err(trouble) => Err(CaptureError { file: name, at: trouble.at, problem: trouble.problem }),
+        }
     }
 
-    /// The next packet. After an error reading goes on where the capture makes sense again, if anywhere.
+    /// The next packet, or what is wrong at this place of the file. After an error reading goes on behind the damage;
+    /// `None` is the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Result<Packet<'_>, CaptureError>> {
-        None
+        match self.advance()? {
+            Ok(found) => {
+                let data = self.buffer.taken(found.data);
+                Some(Ok(self.summary.packet(
+                    data,
+                    found.time_ns,
+                    found.link,
+                    found.interface,
+                    found.orig_len,
+                )))
+            }
+            Err(trouble) => {
+                self.place = trouble.then;
+                Some(Err(CaptureError { file: self.name.clone(), at: trouble.at, problem: trouble.problem }))
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Option<Result<Found, Trouble>> {
+        loop {
+            if self.place == Place::Lost {
+                match self.search() {
+                    Ok(place) => self.place = place,
+                    Err(trouble) => return Some(Err(trouble)),
+                }
+            }
+            if self.place == Place::End {
+                return None;
+            }
+            let step = match &mut self.format {
+                Format::Pcap(pcap) => pcap.step(&mut self.buffer),
+                Format::Pcapng(pcapng) => pcapng.step(&mut self.buffer),
+            };
+            match step {
+                Ok(Step::Packet(found)) => return Some(Ok(found)),
+                Ok(Step::Other(frame)) => self.summary.skip(frame),
+                Ok(Step::End) => self.place = Place::End,
+                Err(trouble) => return Some(Err(trouble)),
+            }
+        }
+    }
+
+    /// Goes forward to where the file makes sense again.
+    fn search(&mut self) -> Result<Place, Trouble> {
+        let from = self.buffer.position();
+        let found = match &mut self.format {
+            Format::Pcap(pcap) => pcap.search(&mut self.buffer),
+            Format::Pcapng(pcapng) => pcapng.search(&mut self.buffer),
+        };
+        let at = self.buffer.position();
+        self.summary.skipped = self.summary.skipped.saturating_add(at.saturating_sub(from));
+        match found {
+            Ok(true) => Ok(Place::Next),
+            Ok(false) => Ok(Place::End),
+            Err(error) => Err(Trouble::io(at, error)),
+        }
     }
 
     /// What was read so far.
     pub fn summary(&self) -> model::Capture {
-        model::Capture { file: self.name.clone(), ..model::Capture::default() }
+        let (format, link, synthetic) = match &self.format {
+            Format::Pcap(pcap) => ("pcap", Some(pcap.link()), false),
+            Format::Pcapng(pcapng) => ("pcapng", pcapng.first_link(), pcapng.is_synthetic()),
+        };
+        self.summary.to_model(&self.name, format, link, synthetic)
+    }
+
+    /// Time of the first packet in the file, which need not be the earliest, in nanoseconds since 1970.
+    pub fn start_ns(&self) -> Option<i64> {
+        self.summary.start_ns
+    }
+
+    /// Packets that the capturing machine dropped, as far as the file says.
+    pub fn dropped(&self) -> Option<u64> {
+        match &self.format {
+            Format::Pcap(_) => None,
+            Format::Pcapng(pcapng) => pcapng.dropped(),
+        }
+    }
+
+    /// Bytes of the file that made no sense and were passed over.
+    pub fn skipped_bytes(&self) -> u64 {
+        self.summary.skipped
     }
 }

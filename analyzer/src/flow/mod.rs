@@ -8,7 +8,19 @@
 //! rise without a break: `data` and `gap` together tile the stream from offset 0. Bytes that arrived in order are
 //! handed on as they lie in the packet; only segments behind a hole are copied, within [`Limits`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use wire::net::{Packet, Transport};
+
+use conn::{Arrival, Conn, Fit};
+use hash::Key;
+use table::Table;
+
+mod conn;
+mod half;
+pub(crate) mod hash;
+mod table;
 
 /// A connection; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,7 +111,7 @@ pub struct HalfStats {
     pub retransmitted_bytes: u64,
     /// Segments that brought bytes sent before.
     pub retransmitted_segments: u64,
-    /// Segments that arrived before others that precede them in the stream.
+    /// Segments that brought new bytes after others that follow them in the stream.
     pub out_of_order_segments: u64,
     /// Bytes of the stream of which no packet is in the capture.
     pub lost_bytes: u64,
@@ -109,7 +121,7 @@ pub struct HalfStats {
     pub keep_alives: u64,
     /// Packets that announced a receive window of zero.
     pub zero_windows: u64,
-    /// Segments so far from the stream's position that they were left out.
+    /// Segments left out, because nothing else confirmed their position far from the stream's.
     pub stray_segments: u64,
     /// True where the SYN was seen, so that offset 0 is the stream's true first byte.
     pub from_start: bool,
@@ -242,31 +254,144 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct Flows {
     limits: Limits,
+    table: Table,
+    /// Ended connections by the time until which late packets are waited for.
+    ending: VecDeque<(i64, ConnId, u32)>,
+    /// Memory held by segments that wait.
+    cost: usize,
+    next_id: u64,
 }
 
 impl Flows {
     /// No connections yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self { limits, ..Self::default() }
     }
 
     /// Takes in one packet with its frame number and time.
-    pub fn packet(
+    pub fn packet(&mut self, frame: u64, time_ns: i64, packet: &Packet<'_>, handler: &mut impl Handler) {
+        let (Some(ip), Some(ports)) = (packet.ip, packet.ports) else { return };
+        let src = SocketAddr::new(ip.src, ports.0);
+        let dst = SocketAddr::new(ip.dst, ports.1);
+        match packet.transport {
+            Transport::Tcp(tcp) => {
+                let (payload, payload_len) = (packet.payload, packet.payload_len);
+                let arrival = Arrival { tcp, payload, payload_len, time_ns, frame };
+                self.tcp(src, dst, &arrival, handler);
+            }
+            Transport::Udp(udp) => {
+                // What a first fragment lacks is in the others.
+                let declared = u32::from(udp.length).saturating_sub(8);
+                let payload_len = packet.payload_len.max(if ip.fragment.is_some() { declared } else { 0 });
+                let payload = packet.payload;
+                handler.udp(&Datagram { src, dst, time_ns, frame, payload, payload_len });
+            }
+            Transport::None => {}
+        }
+    }
+
+    fn tcp(&mut self, src: SocketAddr, dst: SocketAddr, arrival: &Arrival<'_>, handler: &mut impl Handler) {
+        self.expire(arrival.time_ns, handler);
+        let (key, forward) = Key::of(src, dst);
+        let found = self.table.find(&key).and_then(|place| {
+            let conn = self.table.at(place)?;
+            Some((place, conn.fit(conn.dir(forward), arrival)))
+        });
+        let place = match found {
+            Some((place, Fit::Member)) => place,
+            Some((_, Fit::TooLate)) => return,
+            Some((place, Fit::Successor)) => {
+                self.close(place, End::Replaced, handler);
+                self.table.forget(place);
+                self.open(key, src, dst, forward, arrival, handler)
+            }
+            None => self.open(key, src, dst, forward, arrival, handler),
+        };
+        let Some(conn) = self.table.at(place) else { return };
+        let dir = conn.dir(forward);
+        let (cost, ending) = (conn.cost(), conn.ending());
+        conn.packet(dir, arrival, &self.limits, handler);
+        self.cost = self.cost.saturating_sub(cost).saturating_add(conn.cost());
+        while self.cost > self.limits.total_bytes && conn.cost() > 0 {
+            let before = conn.cost();
+            conn.relieve(dir, arrival.time_ns, arrival.frame, handler);
+            conn.relieve(dir.reverse(), arrival.time_ns, arrival.frame, handler);
+            self.cost = self.cost.saturating_sub(before).saturating_add(conn.cost());
+        }
+        if let (None, Some((_, since))) = (ending, conn.ending()) {
+            let until = since.saturating_add(self.limits.linger_ns);
+            self.ending.push_back((until, conn.id, place));
+        }
+        self.table.touch(place);
+    }
+
+    fn open(
         &mut self,
-        frame: u64,
-        time_ns: i64,
-        packet: &wire::net::Packet<'_>,
+        key: Key,
+        src: SocketAddr,
+        dst: SocketAddr,
+        forward: bool,
+        arrival: &Arrival<'_>,
         handler: &mut impl Handler,
-    ) {
-        let _ = (frame, time_ns, packet, handler, self.limits);
+    ) -> u32 {
+        if self.table.open() >= self.limits.connections
+            && let Some(place) = self.table.longest_silent()
+        {
+            self.close(place, End::Evicted, handler);
+        }
+        let id = ConnId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        let (time_ns, frame) = (arrival.time_ns, arrival.frame);
+        let info = ConnInfo { a: src, b: dst, client_known: false, time_ns, frame };
+        let conn = Conn::new(id, key, info, forward, &arrival.tcp);
+        handler.opened(id, &conn.info);
+        self.table.insert(conn)
+    }
+
+    /// Closes connections that ended a while ago, and those silent for too long.
+    fn expire(&mut self, now_ns: i64, handler: &mut impl Handler) {
+        while let Some(&(until, id, place)) = self.ending.front() {
+            let full = self.ending.len() > self.limits.connections;
+            if until > now_ns && !full {
+                break;
+            }
+            self.ending.pop_front();
+            // It may have gone on, or its place may be another's by now.
+            let ended = self.table.at(place).is_some_and(|conn| {
+                let waited = |(_, since): (End, i64)| since.saturating_add(self.limits.linger_ns) <= now_ns;
+                conn.id == id && conn.ending().is_some_and(|ending| full || waited(ending))
+            });
+            if ended {
+                self.close(place, End::Capture, handler);
+            }
+        }
+        while let Some(place) = self.table.longest_silent() {
+            let idle = self
+                .table
+                .at(place)
+                .is_some_and(|conn| now_ns.saturating_sub(conn.last_ns) > self.limits.idle_ns);
+            if !idle {
+                break;
+            }
+            self.close(place, End::Idle, handler);
+        }
+    }
+
+    fn close(&mut self, place: u32, end: End, handler: &mut impl Handler) {
+        let Some(conn) = self.table.at(place).filter(|conn| !conn.over) else { return };
+        self.cost = self.cost.saturating_sub(conn.cost());
+        conn.close(end, handler);
+        self.table.retire(place);
     }
 
     /// Closes what is still open, in the order the connections were opened.
     pub fn finish(&mut self, handler: &mut impl Handler) {
-        let _ = handler;
+        for place in self.table.in_order() {
+            self.close(place, End::Capture, handler);
+        }
+        self.ending.clear();
     }
 }
 
-fn socket(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address, port)
-}
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,161 @@
 //! Wireshark's conversation tables: frame bytes as on the wire by address pair and by port pair.
+//!
+//! Every packet counts once in the table of its addresses and once in that of its ports. Fragments are not put
+//! together: the first one shows its ports, the others count for their addresses only. Packets quoted in ICMP errors
+//! do not count. A port pair that several connections used one after the other is one row.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use model::{Conversation, Endpoint};
+use wire::net::{Flags, Packet, Transport, protocol};
+
+use crate::flow::hash::{Key, Seeded};
+
+/// Rows kept in one table.
+const MAX_ROWS: usize = 1 << 18;
 
 /// The four tables, filled packet by packet.
 #[derive(Debug, Default)]
 pub struct Conversations {
-    _first_ns: Option<i64>,
+    tcp: Table,
+    udp: Table,
+    ipv4: Table,
+    ipv6: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_key: HashMap<Key, usize, Seeded>,
+    rows: Vec<Row>,
+    latest: Option<(Key, usize)>,
+    left_out: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    a: (IpAddr, u16),
+    b: (IpAddr, u16),
+    a_is_lower: bool,
+    ab: Count,
+    ba: Count,
+    first_ns: i64,
+    last_ns: i64,
+    /// Sequence number of the latest SYN that opened a connection.
+    syn: Option<u32>,
+    reused: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    packets: u64,
+    bytes: u64,
 }
 
 impl Conversations {
     /// Counts a packet of `orig_len` bytes on the wire.
-    pub fn add(&mut self, time_ns: i64, orig_len: u32, packet: &wire::net::Packet<'_>) {
-        let _ = (time_ns, orig_len, packet);
+    pub fn add(&mut self, time_ns: i64, orig_len: u32, packet: &Packet<'_>) {
+        let Some(ip) = &packet.ip else { return };
+        let addresses = if ip.src.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 };
+        addresses.count((ip.src, 0), (ip.dst, 0), time_ns, orig_len);
+        let (Some((from, to)), protocol) = (packet.ports, ip.protocol) else { return };
+        let ports = if protocol == protocol::TCP { &mut self.tcp } else { &mut self.udp };
+        let Some(row) = ports.count((ip.src, from), (ip.dst, to), time_ns, orig_len) else { return };
+        if let Transport::Tcp(tcp) = packet.transport
+            && tcp.flags.has(Flags::SYN)
+            && !tcp.flags.has(Flags::ACK)
+        {
+            row.opened(tcp.seq);
+        }
+    }
+
+    /// Packets that are in no row because a table was full.
+    pub fn left_out(&self) -> u64 {
+        let tables = [&self.tcp, &self.udp, &self.ipv4, &self.ipv6];
+        tables.iter().fold(0, |sum, table| sum.saturating_add(table.left_out))
     }
 
     /// The tables, rows in order of their first packet; times count from `first_ns`, the capture's first packet.
     pub fn into_model(self, first_ns: i64) -> model::Conversations {
-        let _ = first_ns;
-        model::Conversations::default()
+        let rows = |table: Table, ports| table.rows.iter().map(|row| row.to_model(first_ns, ports)).collect();
+        model::Conversations {
+            tcp: rows(self.tcp, true),
+            udp: rows(self.udp, true),
+            ipv4: rows(self.ipv4, false),
+            ipv6: rows(self.ipv6, false),
+        }
+    }
+}
+
+impl Table {
+    fn count(
+        &mut self,
+        src: (IpAddr, u16),
+        dst: (IpAddr, u16),
+        time_ns: i64,
+        orig_len: u32,
+    ) -> Option<&mut Row> {
+        let (key, forward) = Key::new(src.0, dst.0, (src.1, dst.1));
+        let index = match self.latest {
+            Some((latest, index)) if latest == key => index,
+            _ => match self.by_key.get(&key) {
+                Some(index) => *index,
+                None if self.rows.len() >= MAX_ROWS => {
+                    self.left_out = self.left_out.saturating_add(1);
+                    return None;
+                }
+                None => {
+                    let index = self.rows.len();
+                    self.by_key.insert(key, index);
+                    self.rows.push(Row::new(src, dst, forward, time_ns));
+                    index
+                }
+            },
+        };
+        self.latest = Some((key, index));
+        let row = self.rows.get_mut(index)?;
+        row.first_ns = row.first_ns.min(time_ns);
+        row.last_ns = row.last_ns.max(time_ns);
+        let count = if forward == row.a_is_lower { &mut row.ab } else { &mut row.ba };
+        count.packets = count.packets.saturating_add(1);
+        count.bytes = count.bytes.saturating_add(u64::from(orig_len));
+        Some(row)
+    }
+}
+
+impl Row {
+    fn new(a: (IpAddr, u16), b: (IpAddr, u16), a_is_lower: bool, time_ns: i64) -> Self {
+        let (ab, ba) = (Count::default(), Count::default());
+        Self { a, b, a_is_lower, ab, ba, first_ns: time_ns, last_ns: time_ns, syn: None, reused: 0 }
+    }
+
+    /// A SYN opened a connection, or was sent again.
+    fn opened(&mut self, seq: u32) {
+        let begun = self.ab.packets.saturating_add(self.ba.packets) > 1;
+        if begun && self.syn != Some(seq) {
+            self.reused = self.reused.saturating_add(1);
+        }
+        self.syn = Some(seq);
+    }
+
+    fn to_model(&self, first_ns: i64, ports: bool) -> Conversation {
+        let endpoint = |(address, port)| Endpoint { address, port: ports.then_some(port) };
+        let duration = self.last_ns.saturating_sub(self.first_ns);
+        let bps = |bytes: u64| (duration > 0).then(|| bytes as f64 * 8e9 / duration as f64);
+        Conversation {
+            a: endpoint(self.a),
+            b: endpoint(self.b),
+            packets: self.ab.packets.saturating_add(self.ba.packets),
+            bytes: self.ab.bytes.saturating_add(self.ba.bytes),
+            packets_ab: self.ab.packets,
+            bytes_ab: self.ab.bytes,
+            packets_ba: self.ba.packets,
+            bytes_ba: self.ba.bytes,
+            start_s: self.first_ns.saturating_sub(first_ns) as f64 / 1e9,
+            duration_s: duration as f64 / 1e9,
+            bps_ab: bps(self.ab.bytes),
+            bps_ba: bps(self.ba.bytes),
+            reused: self.reused,
+        }
     }
 }

@@ -44,6 +44,11 @@ pub const ENHANCED_PACKET: u32 = 6;
 /// Decryption Secrets Block.
 pub const SECRETS: u32 = 10;
 
+/// Where the data begins in an enhanced or an obsolete packet block, in bytes from the block's start.
+pub const PACKET_DATA: usize = 28;
+/// Where the data begins in a simple packet block, in bytes from the block's start.
+pub const SIMPLE_PACKET_DATA: usize = 12;
+
 /// Value of the byte-order magic, read in the section's own byte order.
 pub const BYTE_ORDER_MAGIC: u32 = 0x1A2B_3C4D;
 
