@@ -21,7 +21,7 @@ impl Clock {
 
     /// Milliseconds since the epoch, for sessions and the hub.
     pub fn now(&self) -> Time {
-        Time::default() + self.began.elapsed()
+        Time::default().after(self.began.elapsed())
     }
 
     /// The same time as an instant.

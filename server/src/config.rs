@@ -81,9 +81,9 @@ pub struct Limits {
     /// Bytes of incomplete incoming messages, over all connections. When they are used up, the connection
     /// whose message has been open the longest is closed.
     pub open_messages: usize,
-    /// Bytes of frames kept of one stream.
+    /// Bytes of frames kept of one stream, their written form included.
     pub ring_bytes: usize,
-    /// Media time kept of one stream, where the last key frame is no older.
+    /// Media time kept of one stream: a key frame older than this is let go of.
     pub ring_time: Duration,
     /// Media time a viewer may lie behind before it is moved to the newest key frame.
     pub viewer_lag: Duration,
@@ -124,10 +124,26 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             open_messages: 24 << 20,
-            ring_bytes: 32 << 20,
+            ring_bytes: 64 << 20,
             ring_time: Duration::from_secs(30),
-            viewer_lag: Duration::from_secs(10),
+            viewer_lag: Duration::from_secs(5),
             viewer_stall: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Rtmp {
+    /// What sessions are told of it.
+    pub fn session(&self) -> session::rtmp::ServerConfig {
+        session::rtmp::ServerConfig {
+            chunk_size: self.chunk_size,
+            window_ack_size: self.window_ack_size,
+            max_message: self.max_message,
+            max_message_before_publish: self.max_message_before_publish,
+            handshake_timeout: self.handshake_timeout,
+            request_timeout: self.request_timeout,
+            publisher_timeout: self.publisher_timeout,
+            ..session::rtmp::ServerConfig::default()
         }
     }
 }

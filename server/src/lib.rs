@@ -2,16 +2,24 @@
 //!
 //! [`Server::start`] takes a [`Config`] and gives a [`RunningServer`] that can be asked and shut down.
 
+mod budget;
 mod clock;
 pub mod config;
+mod http;
+pub mod hub;
+mod limited;
 mod rate;
 mod registry;
+mod rtmp;
 mod server;
 mod signal;
+pub mod tap;
+mod timer;
 mod units;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
+pub use hub::PublisherSnapshot;
 pub use registry::{ClientSnapshot, Outcome, StreamTraffic, protocol_name, role_name};
-pub use server::{PublisherSnapshot, Ready, RunningServer, Server, StartError, StreamSnapshot};
+pub use server::{Ready, RunningServer, Server, StartError, StreamSnapshot};
 pub use units::{bytes as parse_bytes, span as parse_span};

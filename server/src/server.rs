@@ -1,17 +1,27 @@
 //! Starting, asking and stopping a whole server.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use session::Time;
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::hub::{Bounds, Hub, PublisherSnapshot};
+use crate::limited::Limited;
 use crate::registry::{ClientSnapshot, Registry, StreamTraffic};
+use crate::signal::SHUTDOWN;
+use crate::tap::Tap;
+use crate::{http, rtmp};
+
+/// How long clients may take to say goodbye at a shutdown.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// The reference server, before it runs.
 #[derive(Debug)]
@@ -77,23 +87,16 @@ pub struct StreamSnapshot {
     pub started: Option<Time>,
 }
 
-/// Who publishes a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublisherSnapshot {
-    /// The client's id.
-    pub id: String,
-    /// Its protocol.
-    pub protocol: model::Protocol,
-    /// Its address and port.
-    pub address: SocketAddr,
-}
-
 /// What all tasks of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) config: Config,
     pub(crate) registry: Registry,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) tap: Option<Tap>,
+    limited: Limited,
 }
 
 impl Shared {
@@ -102,7 +105,26 @@ impl Shared {
     }
 
     pub(crate) fn streams(&self) -> Vec<StreamSnapshot> {
-        Vec::new()
+        let now = self.clock.now();
+        let snapshot = |s: crate::hub::StreamState| {
+            let (publisher, started) = s.publisher.unzip();
+            StreamSnapshot {
+                traffic: self.registry.traffic(&s.path, &s.totals, now),
+                path: s.path.to_string(),
+                publisher,
+                tracks: s.tracks,
+                viewers: s.viewers,
+                started,
+            }
+        };
+        self.hub.list().into_iter().map(snapshot).collect()
+    }
+
+    /// Calls `log` unless a line about the same cause was written just now; tells it how many were kept back.
+    pub(crate) fn log(&self, cause: &'static str, log: impl FnOnce(u64)) {
+        if let Some(kept) = self.limited.admit(cause, self.clock.now()) {
+            log(kept);
+        }
     }
 }
 
@@ -113,18 +135,87 @@ pub struct RunningServer {
     ready: Vec<Ready>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Closed when the last connection's task is gone.
+    alive: mpsc::Receiver<()>,
 }
 
 impl Server {
     /// Binds every configured socket and starts to serve. Must be called within a tokio runtime.
     pub async fn start(config: Config) -> Result<RunningServer, StartError> {
-        let (stop, _) = watch::channel(false);
-        let shared = Arc::new(Shared { clock: Clock::start(), config, registry: Registry::default() });
-        Ok(RunningServer { shared, ready: Vec::new(), stop, tasks: Vec::new() })
+        let clock = Clock::start();
+        let rtmp_listener = bind("rtmp", config.rtmp.listen).await?;
+        let api_listener = bind("api", config.api).await?;
+        let tap = match &config.tap {
+            Some(tap) => Some(
+                Tap::create(tap, clock)
+                    .map_err(|source| StartError::Tap { file: tap.file.clone(), source })?,
+            ),
+            None => None,
+        };
+        let shared = Arc::new(Shared {
+            clock,
+            registry: Registry::default(),
+            hub: Hub::new(Bounds::from(&config.limits)),
+            budget: Budget::new(config.limits.open_messages),
+            tap,
+            limited: Limited::default(),
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let (breath, alive) = mpsc::channel(1);
+        let mut running = RunningServer { shared, ready: Vec::new(), stop, tasks: Vec::new(), alive };
+        if let Some((listener, address)) = rtmp_listener {
+            let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath);
+            running.add("rtmp", address, tokio::spawn(task));
+        }
+        if let Some((listener, address)) = api_listener {
+            let task = http::serve(listener, Arc::clone(&running.shared), stopped.clone());
+            running.add("api", address, tokio::spawn(task));
+        }
+        running.tasks.push(tokio::spawn(tick(Arc::clone(&running.shared), stopped)));
+        Ok(running)
+    }
+}
+
+/// Opens a listening socket. All addresses of a machine without IPv6 are those of IPv4.
+async fn bind(
+    protocol: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| StartError::Bind { protocol, address, source };
+    let listener = match TcpListener::bind(address).await {
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        result => result,
+    }
+    .map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
+}
+
+/// The second hand: rates, expiry of ended clients, rings nobody fills any more.
+async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = every.tick() => {
+                let now = shared.clock.now();
+                shared.registry.tick(now);
+                shared.hub.tick(now, shared.config.limits.viewer_stall);
+            }
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 
 impl RunningServer {
+    fn add(&mut self, protocol: &'static str, address: SocketAddr, task: JoinHandle<()>) {
+        self.ready.push(Ready { protocol, address });
+        self.tasks.push(task);
+    }
+
     /// The listening sockets, in the order they were opened.
     pub fn ready(&self) -> &[Ready] {
         &self.ready
@@ -144,7 +235,7 @@ impl RunningServer {
         self.ready.iter().find(|r| r.protocol == protocol).map(|r| r.address)
     }
 
-    /// The server's time, of which [`ClientSnapshot::connected`] and the like are points.
+    /// The server's clock, of which [`ClientSnapshot::connected`] and the like are points.
     pub fn clock(&self) -> Clock {
         self.shared.clock
     }
@@ -159,14 +250,38 @@ impl RunningServer {
         self.shared.streams()
     }
 
-    /// Tells viewers and publishers that the server goes, lets them have what is on its way, closes the tap.
-    /// Takes no longer than a few seconds, however slow a client is. The last numbers of every client are
-    /// returned, as [`clients`](Self::clients) would give them after the end.
-    pub async fn shutdown(self) -> Vec<ClientSnapshot> {
+    /// The tap, where there is one: other sockets of the program may write to it as well.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.shared.tap.as_ref()
+    }
+
+    /// Takes no new clients, hands viewers what is on its way, tells everybody, and closes the tap. Takes a few
+    /// seconds at most, however slow a client is. Returns the last numbers of every client, as
+    /// [`clients`](Self::clients) would after the end.
+    pub async fn shutdown(mut self) -> Vec<ClientSnapshot> {
         let _ = self.stop.send(true);
-        for task in self.tasks {
-            let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+        let deadline = tokio::time::Instant::now().checked_add(GOODBYE);
+        let deadline = deadline.unwrap_or_else(tokio::time::Instant::now);
+        // The listener first: it is the one that makes connections, and it holds `alive` open.
+        for task in &mut self.tasks {
+            if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));
+        let _ = tokio::time::timeout_at(deadline, self.alive.recv()).await;
+        if let Some(tap) = self.shared.tap.clone() {
+            let _ = tokio::task::spawn_blocking(move || tap.close()).await;
         }
         self.shared.clients()
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }

@@ -1,0 +1,99 @@
+//! The documents of the API.
+
+use std::net::SocketAddr;
+
+use media::Kind;
+use serde::Serialize;
+
+use crate::registry::{protocol_name, role_name};
+use crate::server::Shared;
+
+#[derive(Debug, Serialize)]
+pub struct Stream {
+    path: String,
+    publisher: Option<Publisher>,
+    tracks: Vec<Track>,
+    viewers: usize,
+    bytes_in: u64,
+    bytes_out: u64,
+    bps_in: u64,
+    bps_out: u64,
+    started: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Publisher {
+    id: String,
+    protocol: &'static str,
+    address: SocketAddr,
+}
+
+#[derive(Debug, Serialize)]
+struct Track {
+    kind: &'static str,
+    codec: &'static str,
+    description: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Client {
+    id: String,
+    protocol: &'static str,
+    role: &'static str,
+    address: SocketAddr,
+    path: String,
+    agent: String,
+    bytes_in: u64,
+    bytes_out: u64,
+    bps_in: u64,
+    bps_out: u64,
+    frames_dropped: u64,
+    connected: String,
+}
+
+/// Streams that have a publisher or viewers.
+pub fn streams(shared: &Shared) -> Vec<Stream> {
+    let track = |track: &media::Track| Track {
+        kind: match track.kind() {
+            Kind::Video => "video",
+            Kind::Audio => "audio",
+        },
+        codec: track.codec.name(),
+        description: track.description.clone(),
+    };
+    let stream = |s: crate::server::StreamSnapshot| Stream {
+        path: s.path,
+        publisher: s.publisher.map(|p| Publisher {
+            id: p.id,
+            protocol: protocol_name(p.protocol),
+            address: p.address,
+        }),
+        tracks: s.tracks.iter().map(|t| track(t)).collect(),
+        viewers: s.viewers,
+        bytes_in: s.traffic.bytes_in,
+        bytes_out: s.traffic.bytes_out,
+        bps_in: s.traffic.bps_in,
+        bps_out: s.traffic.bps_out,
+        started: s.started.map(|at| shared.clock.rfc3339(at)),
+    };
+    shared.streams().into_iter().map(stream).collect()
+}
+
+/// Clients that publish or watch at the moment.
+pub fn clients(shared: &Shared) -> Vec<Client> {
+    let client = |c: crate::registry::ClientSnapshot| Client {
+        id: c.id,
+        protocol: protocol_name(c.protocol),
+        role: role_name(c.role),
+        address: c.address,
+        path: c.path,
+        agent: c.agent,
+        bytes_in: c.bytes_in,
+        bytes_out: c.bytes_out,
+        bps_in: c.bps_in,
+        bps_out: c.bps_out,
+        frames_dropped: c.frames_dropped,
+        connected: shared.clock.rfc3339(c.connected),
+    };
+    shared.clients().into_iter().filter(|c| c.ended.is_none()).map(client).collect()
+}

@@ -1,0 +1,301 @@
+//! The hub: streams by path, one publisher each, any number of viewers.
+//!
+//! It does no I/O and reads no clock. A publisher appends frames to its stream's ring; each viewer is a cursor
+//! into it. Nobody waits for anybody: a viewer that lies too far behind is moved to the newest key frame.
+
+mod item;
+mod publisher;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod viewer;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use media::Track;
+use model::Protocol;
+use session::Time;
+
+pub use item::{Item, Setup, What};
+pub use publisher::Publisher;
+use ring::Ring;
+pub use viewer::{Piece, Took, Viewer};
+
+use crate::config::Limits;
+use crate::registry::StreamTotals;
+use crate::rtmp::form::Form;
+use crate::signal::{DATA, Signal};
+
+/// Who publishes a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherSnapshot {
+    /// The client's id.
+    pub id: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its address and port.
+    pub address: SocketAddr,
+}
+
+/// Somebody else publishes on the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy(pub PublisherSnapshot);
+
+/// Bounds of every ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of frames, their written form included.
+    pub bytes: usize,
+    /// Media time in milliseconds.
+    pub time: u64,
+    /// Media time in milliseconds that a viewer may lie behind.
+    pub lag: u64,
+}
+
+impl From<&Limits> for Bounds {
+    fn from(limits: &Limits) -> Self {
+        let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Self { bytes: limits.ring_bytes, time: ms(limits.ring_time), lag: ms(limits.viewer_lag) }
+    }
+}
+
+/// Media time a stream has run for: the sum of its steps forward, each counted as a second at most, so that
+/// a publisher's jump to another time of day does not age everything at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Elapsed {
+    total: u64,
+    at: Option<i64>,
+}
+
+impl Elapsed {
+    const STEP: i64 = 1000;
+
+    /// Takes the decoding time of the next frame, in milliseconds.
+    pub fn advance(&mut self, dts: i64) {
+        let step = self.at.map_or(0, |at| dts.saturating_sub(at));
+        if step > 0 || step < Self::STEP.saturating_neg() || self.at.is_none() {
+            self.at = Some(dts);
+        }
+        let forward = u64::try_from(step.clamp(0, Self::STEP)).unwrap_or(0);
+        self.total = self.total.saturating_add(forward);
+    }
+
+    /// Milliseconds so far.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// One path's stream.
+#[derive(Debug)]
+pub struct Stream {
+    path: Arc<str>,
+    ring: RwLock<Ring>,
+    viewers: Mutex<Vec<Arc<Signal>>>,
+    /// The form most viewers get, as [`Form::pack`] writes it; 0 for none.
+    form: AtomicU64,
+    /// Bytes of clients that have ended.
+    pub totals: Arc<StreamTotals>,
+}
+
+impl Stream {
+    /// Its path.
+    pub fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    fn viewers(&self) -> MutexGuard<'_, Vec<Arc<Signal>>> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_viewers(&self) {
+        for signal in self.viewers().iter() {
+            signal.raise(DATA);
+        }
+    }
+
+    fn remove_viewer(&self, signal: &Arc<Signal>) {
+        let mut viewers = self.viewers();
+        if let Some(index) = viewers.iter().position(|s| Arc::ptr_eq(s, signal)) {
+            viewers.swap_remove(index);
+        }
+    }
+
+    fn watched_form(&self) -> Option<Form> {
+        if self.viewers().is_empty() { None } else { Form::unpack(self.form.load(Ordering::Relaxed)) }
+    }
+
+    /// Notes the form a viewer asks for, so that it can be written ahead.
+    pub fn prefer_form(&self, form: Form) {
+        self.form.store(form.pack(), Ordering::Relaxed);
+    }
+}
+
+/// A stream at one moment.
+#[derive(Clone, Debug)]
+pub struct StreamState {
+    /// The stream.
+    pub path: Arc<str>,
+    /// Bytes of its ended clients.
+    pub totals: Arc<StreamTotals>,
+    /// Its publisher, and when it began.
+    pub publisher: Option<(PublisherSnapshot, Time)>,
+    /// What is published.
+    pub tracks: Vec<Arc<Track>>,
+    /// Viewers at the moment.
+    pub viewers: usize,
+}
+
+/// All streams.
+#[derive(Debug)]
+pub struct Hub {
+    bounds: Bounds,
+    streams: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
+    /// The latest time anybody told, in milliseconds.
+    now: AtomicU64,
+}
+
+impl Hub {
+    /// A hub without streams.
+    pub fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { bounds, streams: Mutex::default(), now: AtomicU64::new(0) })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn latest(&self) -> Time {
+        Time::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    fn stream(streams: &mut HashMap<Arc<str>, Arc<Stream>>, path: &str) -> Arc<Stream> {
+        if let Some(stream) = streams.get(path) {
+            return Arc::clone(stream);
+        }
+        let path: Arc<str> = path.into();
+        let stream = Arc::new(Stream {
+            path: Arc::clone(&path),
+            ring: RwLock::default(),
+            viewers: Mutex::default(),
+            form: AtomicU64::new(0),
+            totals: Arc::default(),
+        });
+        streams.insert(path, Arc::clone(&stream));
+        stream
+    }
+
+    /// The right to publish on `path`, unless somebody has it.
+    pub fn publish(
+        self: &Arc<Self>,
+        path: &str,
+        who: PublisherSnapshot,
+        now: Time,
+    ) -> Result<Publisher, Busy> {
+        let stream = {
+            let mut streams = self.streams();
+            let stream = Self::stream(&mut streams, path);
+            let mut ring = stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some((holder, _)) = &ring.publisher {
+                return Err(Busy(holder.clone()));
+            }
+            ring.publisher = Some((who, now));
+            ring.ended = None;
+            ring.epoch = ring.epoch.saturating_add(1);
+            drop(ring);
+            stream
+        };
+        let mut publisher = {
+            let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+            Publisher {
+                hub: Arc::clone(self),
+                stream: Arc::clone(&stream),
+                epoch: ring.epoch,
+                setup: Arc::default(),
+                frames: ring.frames,
+                elapsed: Elapsed { total: ring.elapsed, at: None },
+                pending: Vec::new(),
+                due: false,
+                timestamp: 0,
+            }
+        };
+        publisher.append(What::Begin, 0);
+        publisher.flush();
+        Ok(publisher)
+    }
+
+    /// A viewer of `path`, which begins at the last key frame, or waits. Its `signal` is raised with
+    /// [`DATA`] when there is something new.
+    pub fn watch(self: &Arc<Self>, path: &str, signal: Arc<Signal>) -> Viewer {
+        let mut streams = self.streams();
+        let stream = Self::stream(&mut streams, path);
+        stream.viewers().push(Arc::clone(&signal));
+        let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let next = ring.entry();
+        let frames_before = ring.get(next).map_or(ring.frames, |item| item.frames_before);
+        Viewer {
+            hub: Arc::clone(self),
+            stream: Arc::clone(&stream),
+            signal,
+            next,
+            frames_before,
+            epoch: ring.epoch,
+            live: ring.publisher.is_some(),
+            known: Arc::default(),
+            key: viewer::Key::Awaited,
+            dropped: 0,
+        }
+    }
+
+    /// Forgets a stream that nobody publishes or watches.
+    fn leave(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams();
+        let watched = !stream.viewers().is_empty();
+        let published = stream.ring.read().unwrap_or_else(PoisonError::into_inner).publisher.is_some();
+        if !watched && !published && streams.get(&stream.path).is_some_and(|s| Arc::ptr_eq(s, stream)) {
+            streams.remove(&stream.path);
+        }
+    }
+
+    /// Once a second or so: frees the frames of streams whose publisher left longer than `linger` ago; a
+    /// viewer that has not had them by then is slow enough to be dropped.
+    pub fn tick(&self, now: Time, linger: std::time::Duration) {
+        self.now.fetch_max(now.as_millis(), Ordering::Relaxed);
+        let all: Vec<_> = self.streams().values().cloned().collect();
+        for stream in all {
+            let over = {
+                let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+                ring.cost() > 0 && ring.ended.is_some_and(|at| now.since(at) > linger)
+            };
+            if over {
+                let mut ring = stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+                if ring.publisher.is_none() {
+                    ring.clear();
+                }
+                drop(ring);
+                stream.wake_viewers();
+            }
+        }
+    }
+
+    /// All streams, by path.
+    pub fn list(&self) -> Vec<StreamState> {
+        let mut all: Vec<_> = self.streams().values().cloned().collect();
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        let state = |stream: &Arc<Stream>| {
+            let viewers = stream.viewers().len();
+            let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+            StreamState {
+                path: Arc::clone(&stream.path),
+                totals: Arc::clone(&stream.totals),
+                publisher: ring.publisher.clone(),
+                tracks: ring.setup.tracks().cloned().collect(),
+                viewers,
+            }
+        };
+        all.iter().map(state).collect()
+    }
+}

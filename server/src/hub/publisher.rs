@@ -1,0 +1,130 @@
+//! The one who fills a stream's ring.
+
+use std::sync::{Arc, PoisonError};
+
+use media::{Kind, Unit};
+
+use super::item::{Item, Setup, What};
+use super::{Elapsed, Hub, Stream};
+use crate::rtmp::form::Forms;
+
+/// Media time in milliseconds that audio may wait for a picture to leave with.
+const AUDIO_WAITS: i64 = 40;
+
+/// The right to publish on one path. Dropping it ends the stream.
+#[derive(Debug)]
+pub struct Publisher {
+    pub(super) hub: Arc<Hub>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) epoch: u64,
+    pub(super) setup: Arc<Setup>,
+    pub(super) frames: u64,
+    pub(super) elapsed: Elapsed,
+    /// Items that viewers do not see yet.
+    pub(super) pending: Vec<Arc<Item>>,
+    pub(super) due: bool,
+    pub(super) timestamp: u32,
+}
+
+impl Publisher {
+    /// The stream that is published on.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Takes a unit that came with an RTMP timestamp of `timestamp` milliseconds. Call
+    /// [`flush_if_due`](Self::flush_if_due) when all that arrived together was pushed.
+    pub fn push(&mut self, unit: Unit, timestamp: u32) {
+        match unit {
+            Unit::Track(track) => {
+                let mut setup = Setup::clone(&self.setup);
+                match track.kind() {
+                    Kind::Video => setup.video = Some(track),
+                    Kind::Audio => setup.audio = Some(track),
+                }
+                self.change(setup, timestamp);
+            }
+            Unit::Metadata(metadata) => {
+                // A metadata message has no time of its own that anybody keeps to.
+                let timestamp = self.timestamp;
+                self.change(Setup { metadata: Some(metadata), ..Setup::clone(&self.setup) }, timestamp);
+            }
+            Unit::Frame(frame) => {
+                self.elapsed.advance(frame.dts_ms());
+                self.due |= frame.track.kind() == Kind::Video
+                    || self.setup.video.is_none()
+                    || self.is_overdue(frame.dts_ms());
+                self.append(What::Frame(frame), timestamp);
+                self.frames = self.frames.saturating_add(1);
+            }
+        }
+    }
+
+    /// Shows viewers what was pushed, where a picture came or audio waited long enough: one wake-up a picture.
+    pub fn flush_if_due(&mut self) {
+        if self.due {
+            self.flush();
+        }
+    }
+
+    /// Shows viewers everything that was pushed.
+    pub fn flush(&mut self) {
+        self.due = false;
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Some(form) = self.stream.watched_form() {
+            // Written before viewers wake, so that none of them waits for another to write it.
+            for item in self.pending.iter().filter(|item| item.frame().is_some()) {
+                item.forms.block(item, form);
+            }
+        }
+        {
+            let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+            for item in self.pending.drain(..) {
+                ring.push(item, &self.hub.bounds);
+            }
+        }
+        self.stream.wake_viewers();
+    }
+
+    /// True where audio of `dts` milliseconds comes after audio that waited too long for a picture.
+    fn is_overdue(&self, dts: i64) -> bool {
+        let oldest = self.pending.iter().find_map(|item| item.frame()).map_or(dts, |f| f.dts_ms());
+        dts.saturating_sub(oldest) > AUDIO_WAITS
+    }
+
+    fn change(&mut self, setup: Setup, timestamp: u32) {
+        if setup != *self.setup {
+            self.setup = Arc::new(setup);
+            self.append(What::Setup, timestamp);
+        }
+    }
+
+    pub(super) fn append(&mut self, what: What, timestamp: u32) {
+        self.timestamp = timestamp;
+        self.pending.push(Arc::new(Item {
+            what,
+            epoch: self.epoch,
+            setup: Arc::clone(&self.setup),
+            frames_before: self.frames,
+            elapsed: self.elapsed.total(),
+            timestamp,
+            forms: Forms::default(),
+        }));
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.setup = Arc::default();
+        self.append(What::End, self.timestamp);
+        {
+            let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+            ring.publisher = None;
+            ring.ended = Some(self.hub.latest());
+        }
+        self.flush();
+        self.hub.leave(&self.stream);
+    }
+}

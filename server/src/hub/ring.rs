@@ -1,0 +1,123 @@
+//! The frames of one stream, from its last key frame on and a little further back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::item::{Item, Setup, What};
+use super::{Bounds, PublisherSnapshot};
+
+/// Frames in order, bounded in bytes and in media time. Positions count from the stream's first item on and
+/// never come back.
+#[derive(Debug, Default)]
+pub struct Ring {
+    items: VecDeque<Arc<Item>>,
+    /// Position of the front item.
+    first: u64,
+    cost: usize,
+    /// Position of the newest key picture of the present publisher.
+    last_key: Option<u64>,
+    /// The present publisher, and when it began in milliseconds.
+    pub publisher: Option<(PublisherSnapshot, session::Time)>,
+    /// When the last publisher left.
+    pub ended: Option<session::Time>,
+    /// Publishers so far.
+    pub epoch: u64,
+    /// Frames so far.
+    pub frames: u64,
+    /// Media time so far, in milliseconds.
+    pub elapsed: u64,
+    /// Codec configuration and metadata as they stand.
+    pub setup: Arc<Setup>,
+}
+
+impl Ring {
+    /// Position after the newest item.
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.items.len() as u64)
+    }
+
+    /// Position of the oldest item kept.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The item at a position; `None` where it is gone or not there yet.
+    pub fn get(&self, position: u64) -> Option<&Arc<Item>> {
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        self.items.get(index)
+    }
+
+    /// What the kept items cost.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Where a viewer that cannot be anywhere else goes: the newest key picture, or else the end.
+    pub fn entry(&self) -> u64 {
+        self.last_key.unwrap_or_else(|| self.end())
+    }
+
+    /// Where a viewer at `position` that lies `lag` milliseconds of media time behind is moved to; `None`
+    /// where it stays, since nothing newer could be started at.
+    pub fn move_on(&self, position: u64, lag: u64) -> Option<u64> {
+        if position < self.first {
+            return Some(self.entry());
+        }
+        let item = self.get(position)?;
+        let behind = self.elapsed.saturating_sub(item.elapsed) > lag;
+        let goal = match self.last_key {
+            Some(key) => key,
+            None if self.setup.video.is_none() => self.end(),
+            None => return None,
+        };
+        (behind && goal > position).then_some(goal)
+    }
+
+    /// Appends an item, and lets go of what is beyond the bounds.
+    pub fn push(&mut self, item: Arc<Item>, bounds: &Bounds) {
+        match &item.what {
+            What::Begin | What::End => self.last_key = None,
+            What::Frame(_) if item.is_key_picture() => self.last_key = Some(self.end()),
+            _ => {}
+        }
+        if item.frame().is_some() {
+            self.frames = item.frames_before.saturating_add(1);
+        }
+        self.elapsed = item.elapsed;
+        self.setup = Arc::clone(&item.setup);
+        self.cost = self.cost.saturating_add(item.cost());
+        self.items.push_back(item);
+        while self.is_over(bounds) {
+            self.drop_front();
+        }
+    }
+
+    /// Lets go of everything; viewers that lie behind see the end of the stream at once.
+    pub fn clear(&mut self) {
+        while !self.items.is_empty() {
+            self.drop_front();
+        }
+        self.items.shrink_to_fit();
+    }
+
+    /// True where the front item has to go: beyond the bytes or the time in any case, beyond the lag that is
+    /// allowed to viewers where nobody new would start there.
+    fn is_over(&self, bounds: &Bounds) -> bool {
+        if self.items.len() <= 1 {
+            return false;
+        }
+        let Some(front) = self.items.front() else { return false };
+        let age = self.elapsed.saturating_sub(front.elapsed);
+        let needed = self.last_key.is_some_and(|key| key <= self.first);
+        self.cost > bounds.bytes || age > bounds.time || (age > bounds.lag && !needed)
+    }
+
+    fn drop_front(&mut self) {
+        let Some(item) = self.items.pop_front() else { return };
+        self.cost = self.cost.saturating_sub(item.cost());
+        if self.last_key == Some(self.first) {
+            self.last_key = None;
+        }
+        self.first = self.first.saturating_add(1);
+    }
+}

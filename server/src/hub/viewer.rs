@@ -1,0 +1,194 @@
+//! A viewer: a cursor into a stream's ring.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use media::{Kind, Track};
+
+use super::item::{Item, Setup, What};
+use super::ring::Ring;
+use super::{Hub, Stream};
+use crate::signal::Signal;
+
+/// One viewer's place in a stream. Dropping it leaves the stream.
+#[derive(Debug)]
+pub struct Viewer {
+    pub(super) hub: Arc<Hub>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) signal: Arc<Signal>,
+    /// Position of the next item.
+    pub(super) next: u64,
+    /// Frames the stream had before that item.
+    pub(super) frames_before: u64,
+    pub(super) epoch: u64,
+    /// True while the viewer knows of a publisher.
+    pub(super) live: bool,
+    /// The setup the viewer was told.
+    pub(super) known: Arc<Setup>,
+    pub(super) key: Key,
+    pub(super) dropped: u64,
+}
+
+/// Whether pictures can be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The viewer had a key picture.
+    Seen,
+    /// A new viewer waits for one.
+    Awaited,
+    /// One that was moved waits for one, and loses pictures until then.
+    Missed,
+}
+
+/// What is handed out, in order.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// onMetaData, new to this viewer.
+    Metadata(&'a Bytes, u32),
+    /// A track's configuration, new to this viewer, with the RTMP timestamp of what follows.
+    Track(&'a Arc<Track>, u32),
+    /// A frame.
+    Frame(&'a Item),
+}
+
+/// How a [`Viewer::take`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// There is nothing more at the moment.
+    All,
+    /// The limit was reached; there may be more.
+    Some,
+    /// A publisher has come; more may follow.
+    Began,
+    /// The publisher has left; another may follow.
+    Ended,
+}
+
+impl Viewer {
+    /// The stream that is watched.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Frames left out so far because the viewer was slow.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Hands what is new to `sink`, which returns the bytes it made of it, until they are at least `limit`.
+    pub fn take(&mut self, limit: usize, sink: &mut dyn FnMut(Piece<'_>) -> usize) -> Took {
+        let stream = Arc::clone(&self.stream);
+        let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(goal) = ring.move_on(self.next, self.hub.bounds.lag)
+            && let Some(turn) = self.jump(&ring, goal)
+        {
+            return turn;
+        }
+        let mut bytes = 0usize;
+        while let Some(item) = ring.get(self.next) {
+            if bytes >= limit {
+                return Took::Some;
+            }
+            match &item.what {
+                What::Begin | What::End if bytes > 0 => return Took::Some,
+                What::Begin => {
+                    self.step(item);
+                    self.enter(item.epoch);
+                    return Took::Began;
+                }
+                What::End => {
+                    self.step(item);
+                    if self.leave_epoch() {
+                        return Took::Ended;
+                    }
+                }
+                What::Setup => {
+                    bytes = bytes.saturating_add(self.tell(item, sink));
+                    self.step(item);
+                }
+                What::Frame(frame) => {
+                    let picture = frame.track.kind() == Kind::Video;
+                    let hold = picture && !frame.key && self.key != Key::Seen;
+                    if hold && self.key == Key::Missed {
+                        self.dropped = self.dropped.saturating_add(1);
+                    }
+                    if !hold {
+                        if picture {
+                            self.key = Key::Seen;
+                        }
+                        bytes = bytes.saturating_add(self.tell(item, sink));
+                        bytes = bytes.saturating_add(sink(Piece::Frame(item)));
+                    }
+                    self.step(item);
+                }
+            }
+        }
+        Took::All
+    }
+
+    fn step(&mut self, item: &Item) {
+        self.next = self.next.saturating_add(1);
+        let frames = u64::from(item.frame().is_some());
+        self.frames_before = item.frames_before.saturating_add(frames);
+    }
+
+    /// A new publisher: nothing that was told holds any more.
+    fn enter(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.live = true;
+        self.known = Arc::default();
+        self.key = Key::Awaited;
+    }
+
+    /// The publisher is gone; false where the viewer never knew of it.
+    fn leave_epoch(&mut self) -> bool {
+        self.known = Arc::default();
+        self.key = Key::Awaited;
+        std::mem::take(&mut self.live)
+    }
+
+    /// Moves to `goal`, counting what is left out; says so where publishers changed on the way.
+    fn jump(&mut self, ring: &Ring, goal: u64) -> Option<Took> {
+        let (frames_before, epoch) = match ring.get(goal) {
+            Some(item) => (item.frames_before, item.epoch),
+            None => (ring.frames, ring.epoch),
+        };
+        self.dropped = self.dropped.saturating_add(frames_before.saturating_sub(self.frames_before));
+        self.next = goal;
+        self.frames_before = frames_before;
+        self.key = Key::Missed;
+        if ring.publisher.is_none() {
+            self.epoch = epoch;
+            return self.leave_epoch().then_some(Took::Ended);
+        }
+        if epoch != self.epoch {
+            self.enter(epoch);
+            return Some(Took::Began);
+        }
+        None
+    }
+
+    /// Hands out what of the item's setup the viewer does not know.
+    fn tell(&mut self, item: &Item, sink: &mut dyn FnMut(Piece<'_>) -> usize) -> usize {
+        if Arc::ptr_eq(&self.known, &item.setup) {
+            return 0;
+        }
+        let known = std::mem::replace(&mut self.known, Arc::clone(&item.setup));
+        let mut bytes = 0usize;
+        let mut hand = |piece| bytes = bytes.saturating_add(sink(piece));
+        if let Some(metadata) = item.setup.metadata.as_ref().filter(|m| known.metadata.as_ref() != Some(m)) {
+            hand(Piece::Metadata(metadata, item.timestamp));
+        }
+        for track in item.setup.tracks().filter(|t| !known.tracks().any(|k| k == *t)) {
+            hand(Piece::Track(track, item.timestamp));
+        }
+        bytes
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.stream.remove_viewer(&self.signal);
+        self.hub.leave(&self.stream);
+    }
+}
