@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::rtmp::Command;
+use wire::rtmp::message::Command;
 use wire::{Cursor, Tree, amf0};
 
 fuzz_target!(|data: &[u8]| {

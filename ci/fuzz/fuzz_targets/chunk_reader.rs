@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::rtmp::{Message, Reader};
+use wire::rtmp::reader::{Message, Reader};
 
 /// Longest message that is accepted, as an endpoint would set it.
 const MAX_MESSAGE: u32 = 1 << 20;
