@@ -201,6 +201,11 @@ impl Conn {
             if !half.has_data() {
                 half.start(tcp.seq.wrapping_add(1));
             }
+            // Where the SYN is not in the capture, its answer says where the client's stream begins.
+            let peer = self.half_mut(dir.reverse());
+            if ack && peer.base().is_none() {
+                peer.start(tcp.ack);
+            }
             self.handshake = match self.handshake {
                 Handshake::None | Handshake::Syn(_) if !ack => Handshake::Syn(time_ns),
                 Handshake::Syn(since) if ack => Handshake::SynAck(since),

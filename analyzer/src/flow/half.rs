@@ -73,6 +73,16 @@ struct Waiting {
     frame: u64,
 }
 
+/// Where a segment belongs.
+enum Place {
+    /// Offset of its first byte; negative for what lies before the stream's beginning.
+    Near(i64),
+    /// Offset behind a large hole, which other segments have confirmed.
+    Jump(u64),
+    /// Nobody knows yet.
+    Stray,
+}
+
 impl Half {
     /// Takes the sequence number of offset 0 from a SYN, or from what stands for one.
     pub fn start(&mut self, first: u32) {
@@ -137,9 +147,19 @@ impl Half {
         if segment.len == 0 && !segment.fin {
             return 0;
         }
-        let Some(start) = self.place(base, segment) else {
-            self.stats.stray_segments = self.stats.stray_segments.saturating_add(1);
-            return 0;
+        let start = match self.place(base, segment) {
+            Place::Near(start) => start,
+            Place::Jump(start) => {
+                while !self.waiting.is_empty() {
+                    self.skip_hole(out, segment.time_ns, segment.frame);
+                }
+                self.lose(out, start, segment.time_ns, segment.frame);
+                i64::try_from(start).unwrap_or(i64::MAX)
+            }
+            Place::Stray => {
+                self.stats.stray_segments = self.stats.stray_segments.saturating_add(1);
+                return 0;
+            }
         };
         let end = start.saturating_add(i64::from(segment.len));
         let before = self.next;
@@ -161,25 +181,23 @@ impl Half {
         fresh
     }
 
-    /// The offset of a segment's first byte; negative for what lies before the stream's beginning.
-    fn place(&mut self, base: u32, segment: &Segment<'_>) -> Option<i64> {
-        let next = i64::try_from(self.next).unwrap_or(i64::MAX);
+    /// Where a segment belongs in the stream.
+    fn place(&mut self, base: u32, segment: &Segment<'_>) -> Place {
         if let Some(distance) = self.distance(segment.seq) {
             self.stray = None;
-            return Some(next.saturating_add(distance));
+            return Place::Near(i64::try_from(self.next).unwrap_or(i64::MAX).saturating_add(distance));
         }
-        let after = segment.seq.wrapping_add(segment.len);
         let confirmed = match self.stray {
             Some((expected, count)) if expected == segment.seq => count.saturating_add(1),
             _ => 1,
         };
         if confirmed < CONFIRMATIONS {
-            self.stray = Some((after, confirmed));
-            return None;
+            self.stray = Some((segment.seq.wrapping_add(segment.len), confirmed));
+            return Place::Stray;
         }
         self.stray = None;
-        let from = base.wrapping_add(u32::try_from(self.next & 0xffff_ffff).unwrap_or(0));
-        Some(next.saturating_add(i64::from(segment.seq.wrapping_sub(from))))
+        let position = self.position().unwrap_or(base);
+        Place::Jump(self.next.saturating_add(u64::from(segment.seq.wrapping_sub(position))))
     }
 
     /// Hands on what is new and in order, keeps what is new and early, counts the rest.
