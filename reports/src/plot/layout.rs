@@ -8,7 +8,7 @@ use super::palette::Color;
 use super::scene::{Anchor, Scene, Type, fit, measure, register_fonts};
 use crate::Result;
 use crate::clients::{Client, endpoint, observed_s, protocol_line, role, streams, with_role};
-use crate::figures::{plural, rate, span};
+use crate::figures::{decimal, plural, rate, span};
 use crate::words::clean;
 
 const WIDTH: u32 = 1040;
@@ -42,6 +42,8 @@ struct Lane {
     color: Color,
     /// Publishers are drawn thick.
     thick: bool,
+    /// The sum of the clients that have no lane of their own.
+    shared: bool,
     curve: Curve,
     /// Its publisher's curve.
     echo: Option<Curve>,
@@ -60,16 +62,21 @@ pub(super) fn layout(run: &Run) -> Result<Scene> {
 
     let bottom = lanes.iter().fold(TOTAL_TOP + TOTAL_HEIGHT, |y, _| y + GAP + LANE_HEIGHT);
     let mut picture = Picture { scene: empty(run, &lanes, &axis, bottom), steps, axis };
-    picture.header(run, &lanes)?;
+    picture.header(run)?;
     picture.total(run, &total)?;
-    let top = lanes.iter().map(|l| l.curve.max()).fold(0.0, f64::max);
+    let top = lanes.iter().filter(|l| !l.shared).map(|l| l.curve.max()).fold(0.0, f64::max);
     let scale = rates(top, 2.0);
     let mut y = TOTAL_TOP + TOTAL_HEIGHT + GAP;
     for lane in &lanes {
-        picture.lane(lane, y, &scale)?;
+        // The sum of many would flatten the curves of the single ones.
+        let own_scale = lane.shared.then(|| rates(lane.curve.max(), 2.0));
+        picture.lane(lane, y, own_scale.as_ref().unwrap_or(&scale))?;
         y += GAP + LANE_HEIGHT;
     }
-    picture.time_axis(bottom);
+    if !(total.mean.is_empty() && lanes.is_empty()) {
+        picture.legend(&lanes)?;
+        picture.time_axis(bottom);
+    }
     Ok(picture.scene)
 }
 
@@ -118,6 +125,7 @@ fn lanes(run: &Run, steps: &Steps) -> Vec<Lane> {
             lines: vec![endpoint(session.client), what],
             color: if thick { Color::Publisher(client.place) } else { Color::Viewer(client.place) },
             thick,
+            shared: false,
             curve: curve(client),
             echo: publisher.filter(|p| !thick && p.session.id != session.id).map(|p| curve(p)),
             mean: rate(session.mean_bps),
@@ -156,14 +164,20 @@ fn together(clients: &[&Client<'_>], curve: impl Fn(&Client<'_>) -> Curve, steps
     let mean = sum.mean.iter().sum::<f64>() / n;
     Lane {
         label: format!("{} more clients", clients.len()),
-        lines: vec!["added up".to_owned()],
+        lines: vec!["added up, on a scale of".to_owned(), "their own".to_owned()],
         color: Color::Total,
         thick: false,
+        shared: true,
         mean: rate((steps.end_s > 0.0).then_some(mean)),
         peak: rate((steps.end_s > 0.0).then_some(sum.max())),
         curve: sum,
         echo: None,
     }
+}
+
+/// `1 s`, `0.1 s`, `2 d 21 h`.
+pub(crate) fn step(seconds: f64) -> String {
+    if seconds < 99.95 { format!("{} s", decimal(seconds)) } else { span(seconds) }
 }
 
 struct Picture {
@@ -173,7 +187,7 @@ struct Picture {
 }
 
 impl Picture {
-    fn header(&mut self, run: &Run, lanes: &[Lane]) -> Result<()> {
+    fn header(&mut self, run: &Run) -> Result<()> {
         self.scene.text((LEFT, 26.0), "Bandwidth", TITLE, Anchor::Start, Color::Text);
         let end = LEFT + measure("Bandwidth", TITLE)? + 14.0;
         let mut paths: Vec<&str> = run.analysis.sessions.iter().filter_map(|s| s.path.as_deref()).collect();
@@ -186,21 +200,21 @@ impl Picture {
         };
         let subject = fit(&subject, PLAIN, RIGHT - end)?;
         self.scene.text((end, 27.5), &subject, PLAIN, Anchor::Start, Color::Muted);
-        let base = span(self.steps.base_s);
+        let base = step(self.steps.base_s);
         let shown = if self.steps.joined() {
-            format!("steps: mean of {}; pale: highest {base} in it", span(self.steps.step_s))
+            format!("steps: mean of {}; pale: highest {base} in it", step(self.steps.step_s))
         } else {
             format!("each step: mean of {base}")
         };
         let shown = format!("Transport payload of both directions; {shown}");
         self.scene.text((LEFT, 51.0), &shown, PLAIN, Anchor::Start, Color::Muted);
-        self.legend(lanes)
+        Ok(())
     }
 
     /// One line that says what the colours and widths mean.
     fn legend(&mut self, lanes: &[Lane]) -> Result<()> {
         let mut entries = vec![(Color::Total, 2.0, "all clients together")];
-        let of = |thick: bool| lanes.iter().find(|l| l.thick == thick && l.color != Color::Total);
+        let of = |thick: bool| lanes.iter().find(|l| l.thick == thick && !l.shared);
         entries.extend(of(true).map(|l| (l.color, 3.2, "publisher (thick)")));
         entries.extend(of(false).map(|l| (l.color, 1.8, "viewer (a colour each)")));
         if lanes.iter().any(|l| l.echo.is_some()) {
@@ -216,6 +230,12 @@ impl Picture {
     }
 
     fn total(&mut self, run: &Run, curve: &Curve) -> Result<()> {
+        if curve.mean.is_empty() && run.analysis.sessions.is_empty() {
+            let middle = (f64::from(WIDTH) / 2.0, TOTAL_TOP + TOTAL_HEIGHT / 2.0);
+            let text = "No RTMP, RTSP or HLS session was seen.";
+            self.scene.text(middle, text, LABEL, Anchor::Middle, Color::Muted);
+            return Ok(());
+        }
         let scale = rates(curve.max(), 5.0);
         self.frame(TOTAL_TOP, TOTAL_HEIGHT, &scale, true);
         self.curve(curve, Color::Total, 2.0, TOTAL_TOP, TOTAL_HEIGHT, scale.top);
@@ -227,13 +247,7 @@ impl Picture {
         let seen = !curve.mean.is_empty();
         let n = crate::figures::as_f64(u64::try_from(curve.mean.len()).unwrap_or(u64::MAX));
         let mean = rate(seen.then(|| curve.mean.iter().sum::<f64>() / n));
-        self.stats(&mean, &rate(seen.then(|| curve.max())), TOTAL_TOP)?;
-        if run.analysis.sessions.is_empty() {
-            let middle = ((PLOT_LEFT + PLOT_RIGHT) / 2.0, TOTAL_TOP + TOTAL_HEIGHT / 2.0);
-            let text = "no RTMP, RTSP or HLS session was seen";
-            self.scene.text(middle, text, LABEL, Anchor::Middle, Color::Muted);
-        }
-        Ok(())
+        self.stats(&mean, &rate(seen.then(|| curve.max())), TOTAL_TOP)
     }
 
     fn lane(&mut self, lane: &Lane, top: f64, scale: &Scale) -> Result<()> {
@@ -347,4 +361,89 @@ impl Picture {
 /// A time's place from left to right.
 fn x(axis: &TimeAxis, seconds: f64) -> f64 {
     PLOT_LEFT + seconds / axis.end * (PLOT_RIGHT - PLOT_LEFT)
+}
+
+#[cfg(test)]
+#[path = "../../tests/samples/mod.rs"]
+mod samples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::scene::Shape;
+
+    /// A text's box: left, right, top, bottom.
+    fn text_box(shape: &Shape) -> Option<(String, [f64; 4])> {
+        let Shape::Text { at, text, font, anchor, .. } = shape else { return None };
+        let width = measure(text, *font).unwrap();
+        let left = match anchor {
+            Anchor::Start => at.0,
+            Anchor::Middle => at.0 - width / 2.0,
+            Anchor::End => at.0 - width,
+        };
+        let half = font.size * 0.6;
+        Some((text.clone(), [left, left + width, at.1 - half, at.1 + half]))
+    }
+
+    fn scenes() -> Vec<Scene> {
+        let runs = [
+            samples::eight_clients(),
+            samples::good(),
+            samples::empty(),
+            samples::hostile(),
+            samples::crowd(),
+            samples::years(),
+        ];
+        runs.iter().map(|run| layout(run).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_text_lies_within_the_canvas() {
+        for scene in scenes() {
+            let (width, height) = (f64::from(scene.width), f64::from(scene.height));
+            for (text, [left, right, top, bottom]) in scene.shapes.iter().filter_map(text_box) {
+                assert!(
+                    left >= 0.0 && right <= width && top >= 0.0 && bottom <= height,
+                    "{text}: {left} to {right}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_texts_overlap() {
+        for scene in scenes() {
+            let boxes: Vec<_> = scene.shapes.iter().filter_map(text_box).collect();
+            for (i, (a, [left, right, top, bottom])) in boxes.iter().enumerate() {
+                for (b, other) in &boxes[i + 1..] {
+                    let apart =
+                        *right <= other[0] || other[1] <= *left || *bottom <= other[2] || other[3] <= *top;
+                    assert!(apart, "{a:?} and {b:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn curves_lie_within_the_plot() {
+        for scene in scenes() {
+            for shape in &scene.shapes {
+                let (Shape::Area { points, .. } | Shape::Line { points, .. }) = shape else { continue };
+                for (x, y) in points {
+                    assert!(
+                        (0.0..=RIGHT).contains(x) && *y >= 0.0 && *y <= f64::from(scene.height),
+                        "{x} {y}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn publishers_keep_their_lanes_in_a_crowd() {
+        let run = samples::crowd();
+        let lanes = lanes(&run, &Steps::of(&run.analysis.bandwidth));
+        assert_eq!((lanes.len(), lanes.iter().filter(|l| l.thick).count()), (13, 3));
+        assert!(lanes.last().unwrap().shared);
+    }
 }

@@ -10,9 +10,11 @@ mod paint;
 pub(crate) mod palette;
 mod scene;
 
-use model::Run;
+use model::{Bandwidth, Run};
 
 use crate::Result;
+use curve::Steps;
+pub(crate) use layout::step;
 use palette::Shade;
 
 /// The background to draw for.
@@ -43,4 +45,10 @@ pub fn bandwidth_svg(run: &Run, theme: Theme) -> Result<String> {
 /// Total and per client bandwidth over time, as PNG with two pixels a CSS pixel.
 pub fn bandwidth_png(run: &Run, theme: Theme) -> Result<Vec<u8>> {
     paint::png(&layout::layout(run)?, theme.shade())
+}
+
+/// The highest rate of all clients together, in bit/s, and the length of time it is the mean of, in seconds.
+pub(crate) fn highest(bandwidth: &Bandwidth) -> (f64, f64) {
+    let steps = Steps::of(bandwidth);
+    (steps.curve(&bandwidth.total_bps).max(), steps.base_s)
 }

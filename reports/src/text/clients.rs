@@ -13,7 +13,7 @@ const MAX_SESSIONS: usize = 60;
 
 /// The sessions of every stream.
 pub(super) fn table(page: &mut Page, analysis: &Analysis, server: &[ServerClient]) {
-    page.heading("Clients", "payload in bit/s and bytes, both ways");
+    page.heading("CLIENTS", "payload in bit/s and bytes, both ways");
     if analysis.sessions.is_empty() {
         page.line("  no RTMP, RTSP or HLS session was seen");
         return;
@@ -27,6 +27,13 @@ pub(super) fn table(page: &mut Page, analysis: &Analysis, server: &[ServerClient
         let titles = cells(["mean", "peak", "bytes", "time", "first"].map(str::to_owned));
         let line = format!("{}{}", page.ink(Ink::Strong, &path), page.ink(Ink::Faint, &titles));
         page.line(&line);
+        let carried = stream.clients.iter().map(|c| &c.session.tracks).find(|tracks| !tracks.is_empty());
+        let codecs: Vec<String> = carried.into_iter().flatten().map(|t| clean(&t.description)).collect();
+        if !codecs.is_empty() {
+            let codecs = middle(&codecs.join(" · "), page.width() - 2);
+            let line = format!("  {}", page.ink(Ink::Faint, &codecs));
+            page.line(&line);
+        }
         for client in stream.clients.iter().take(room) {
             row(page, client);
         }
@@ -72,7 +79,7 @@ pub(super) fn tracks(page: &mut Page, analysis: &Analysis) {
     if carrying.is_empty() {
         return;
     }
-    page.heading("Tracks", "what the bitstreams say");
+    page.heading("TRACKS", "what the bitstreams say");
     for session in carrying.iter().take(MAX_SESSIONS) {
         let path = session.path.as_deref().unwrap_or_default();
         let who = format!("{} {} {}", session.id, role(session.role), endpoint(session.client));

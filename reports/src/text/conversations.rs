@@ -28,7 +28,7 @@ pub(super) fn tables(page: &mut Page, conversations: &Conversations) {
 }
 
 fn table(page: &mut Page, name: &str, rows: &[Conversation]) {
-    page.heading(&format!("{name} conversations ({})", rows.len()), "frame bytes, as Wireshark counts them");
+    page.heading(&format!("{name} CONVERSATIONS ({})", rows.len()), "frame bytes, as Wireshark counts them");
     page.titles("Address A        Port A   Packets        Bytes A→B pkts    A→B bytes Bits/s A→B");
     page.titles("Address B        Port B Rel Start     Duration B→A pkts    B→A bytes Bits/s B→A");
     let mut largest: Vec<&Conversation> = rows.iter().collect();

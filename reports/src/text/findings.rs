@@ -12,7 +12,7 @@ const MAX_FINDINGS: usize = 40;
 
 /// The findings by severity, each with its first place and its filter.
 pub(super) fn list(page: &mut Page, findings: &[Finding]) {
-    page.heading("Findings", "");
+    page.heading("FINDINGS", "");
     if findings.is_empty() {
         let none = page.ink(Ink::Good, "nothing wrong was found");
         page.line(&format!("  {none}"));

@@ -50,7 +50,7 @@ pub fn analysis(analysis: &Analysis, options: &TextOptions) -> String {
 }
 
 fn captures(page: &mut Page, analysis: &Analysis) {
-    page.heading("Captures", "");
+    page.heading("CAPTURES", "");
     if analysis.captures.is_empty() {
         page.line("  none");
     }

@@ -95,7 +95,7 @@ impl Page {
         let rule = "─".repeat(self.width.saturating_sub(used));
         let line = format!(
             "{} {}{}",
-            self.ink(Ink::Strong, &title.to_uppercase()),
+            self.ink(Ink::Strong, title),
             self.ink(Ink::Faint, &rule),
             self.ink(Ink::Faint, &aside)
         );

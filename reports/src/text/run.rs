@@ -42,9 +42,9 @@ pub fn run_in(run: &Run, dir: Option<&Path>, options: &TextOptions) -> String {
 
 /// The server's metrics and the wire's count, side by side.
 fn two_counts(page: &mut Page, run: &Run) {
-    page.heading("Server and wire", "payload bytes, counted twice");
-    page.titles(&format!("{:>48}{:>25}", "to the server", "to the client"));
-    page.titles(&cells("client", ["server", "wire", "server", "wire"].map(str::to_owned), "apart"));
+    page.heading("SERVER AND WIRE", "payload bytes, counted twice");
+    page.titles(&format!("{:>47}{:>25}", "to the server", "to the client"));
+    page.titles(&cells("client", ["server", "wire", "server", "wire"].map(str::to_owned), " apart"));
     let streams = streams(&run.analysis, &run.server_clients);
     let clients: Vec<&Client<'_>> = streams.iter().flat_map(|s| &s.clients).collect();
     for client in clients.iter().take(MAX_ROWS) {
@@ -55,14 +55,14 @@ fn two_counts(page: &mut Page, run: &Run) {
                 let apart = t.apart();
                 let ink = if apart == 0 { Ink::Good } else { Ink::Doubtful };
                 let counts = [t.server_in, t.wire_in, t.server_out, t.wire_out];
-                let shown = page.ink(ink, &format!("{:>5}", count_within(apart, 5)));
+                let shown = page.ink(ink, &format!("{:>6}", count_within(apart, 6)));
                 let line = cells(&label, counts.map(|n| count_within(n, 11)), &shown);
                 page.line(&line);
                 if apart > 0 {
                     explain(page, client, t.difference_in(), t.difference_out());
                 }
             }
-            None => page.line(&format!("  {} not among the server's clients", left(&label, 22))),
+            None => page.line(&format!("  {} not among the server's clients", left(&label, 21))),
         }
     }
     page.left_out(clients.len(), MAX_ROWS);
@@ -75,7 +75,7 @@ fn two_counts(page: &mut Page, run: &Run) {
 
 fn cells(label: &str, counts: [String; 4], apart: &str) -> String {
     let [a, b, c, d] = counts;
-    format!("  {} {a:>11} {b:>11}  {c:>11} {d:>11}  {apart}", left(label, 22))
+    format!("  {} {a:>11} {b:>11}  {c:>11} {d:>11}  {apart}", left(label, 21))
 }
 
 fn explain(page: &mut Page, client: &Client<'_>, to_server: i128, to_client: i128) {
@@ -93,7 +93,7 @@ fn explain(page: &mut Page, client: &Client<'_>, to_server: i128, to_client: i12
 fn checks(page: &mut Page, run: &Run) {
     let of = |wanted| run.checks.iter().filter(move |c| c.verdict == wanted);
     let passed = of(Verdict::Pass).count();
-    page.heading("Was it right", &format!("{passed} of {} checks passed", run.checks.len()));
+    page.heading("WAS IT RIGHT", &format!("{passed} of {} checks passed", run.checks.len()));
     let order =
         [Verdict::Fail, Verdict::Error, Verdict::Warn, Verdict::Inconclusive, Verdict::Skip, Verdict::Pass];
     let mut shown = 0;
@@ -120,8 +120,8 @@ fn entry(page: &mut Page, check: &Check) {
     let line = format!("  {} {title}", page.ink(ink, &format!("{mark} {name}")));
     page.line(&line);
     if check.verdict != Verdict::Pass {
-        page.labelled("           want", &check.want);
-        page.labelled("           got ", &check.got);
+        page.labelled("             want", &check.want);
+        page.labelled("             got ", &check.got);
     }
 }
 
@@ -129,7 +129,7 @@ fn notes(page: &mut Page, run: &Run) {
     if run.notes.is_empty() {
         return;
     }
-    page.heading("Notes", "");
+    page.heading("NOTES", "");
     for note in &run.notes {
         for (i, line) in crate::words::wrap(note, page.width() - 4).into_iter().enumerate() {
             page.line(&format!("  {} {line}", if i == 0 { "•" } else { " " }));
@@ -138,7 +138,7 @@ fn notes(page: &mut Page, run: &Run) {
 }
 
 fn report(page: &mut Page, run: &Run, dir: Option<&Path>) {
-    page.heading("Report", &plural(len(&run.artifacts), "file"));
+    page.heading("REPORT", &plural(len(&run.artifacts), "file"));
     if let Some(dir) = dir {
         // Whole, whatever its length: it is there to be copied.
         let index = dir.join("index.html");
