@@ -123,11 +123,6 @@ impl Client {
         format!("c{}", self.number)
     }
 
-    /// The other side's address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Counts bytes read from the socket.
     pub fn received(&self, n: usize) {
         self.bytes_in.fetch_add(n as u64, Ordering::Relaxed);

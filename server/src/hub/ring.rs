@@ -36,11 +36,6 @@ impl Ring {
         self.first.saturating_add(self.items.len() as u64)
     }
 
-    /// Position of the oldest item kept.
-    pub fn first(&self) -> u64 {
-        self.first
-    }
-
     /// The item at a position; `None` where it is gone or not there yet.
     pub fn get(&self, position: u64) -> Option<&Arc<Item>> {
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
