@@ -25,6 +25,11 @@ impl Buffer {
         self.position
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The unread bytes that are in memory.
     pub(super) fn unread(&self) -> &[u8] {
         self.bytes.get(self.unread.clone()).unwrap_or_default()

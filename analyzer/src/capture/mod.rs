@@ -222,3 +222,6 @@ impl Reader {
         self.summary.skipped
     }
 }
+
+#[cfg(test)]
+mod tests;
