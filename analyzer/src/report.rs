@@ -1,0 +1,229 @@
+//! Puts together what was learnt into the document of the report model.
+
+use std::net::{IpAddr, SocketAddr};
+
+use model::{Analysis, Connection, Endpoint, Finding, Protocol, Session, TrackKind, Transport};
+
+use crate::finding::{Note, severity};
+use crate::flow::{ConnId, Dir, End};
+use crate::hub::{Closed, Hub};
+use crate::track::rtmp;
+
+/// Findings told one by one; more are counted with the last of their rule.
+const MAX_FINDINGS: usize = 2000;
+
+/// What an analysis consists of before it is put together.
+pub(crate) struct Parts {
+    pub(crate) first_ns: i64,
+    pub(crate) captures: Vec<model::Capture>,
+    pub(crate) conversations: model::Conversations,
+    /// What is wrong with the captures themselves, by their index.
+    pub(crate) faults: Vec<(usize, Note)>,
+    pub(crate) hub: Hub,
+}
+
+/// The document.
+pub(crate) fn analysis(parts: Parts) -> Analysis {
+    let Parts { first_ns, captures, conversations, faults, hub } = parts;
+    let Hub { bandwidth, mut closed, unfinished, .. } = hub;
+    closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
+    let synthetic = captures.iter().any(|capture| capture.synthetic);
+    let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
+
+    let mut findings = Findings { first_ns, list: Vec::new() };
+    for (index, note) in faults {
+        findings.add(note, None, file_name(index));
+    }
+    let mut sessions: Vec<Session> = Vec::new();
+    let mut series: Vec<(String, Vec<ConnId>)> = Vec::new();
+    for entry in closed {
+        let Closed { conn, end, stats, outcome, file } = entry;
+        let first_session = sessions.len();
+        let view =
+            View { first_ns, synthetic, conn, end, stats, client: outcome.client, clean: outcome.clean };
+        let peak = bandwidth.peak_bps(conn);
+        let own: [u64; 2] = outcome.sessions.iter().filter_map(|s| s.own_bytes).fold([0; 2], |sum, own| {
+            let [up, down] = sum;
+            let [own_up, own_down] = own;
+            [up.saturating_add(own_up), down.saturating_add(own_down)]
+        });
+        for (index, session) in outcome.sessions.into_iter().enumerate() {
+            let id = format!("rtmp-{}", sessions.len().saturating_add(1));
+            series.push((id.clone(), if index == 0 { vec![conn] } else { Vec::new() }));
+            sessions.push(view.session(id, session, own, peak.filter(|_| index == 0)));
+        }
+        for note in outcome.notes {
+            let index = first_session.saturating_add(note.stream.unwrap_or(0));
+            let id = sessions.get(index).map(|session| session.id.clone());
+            findings.add(note, id, file_name(file));
+        }
+    }
+    for (index, note) in unfinished {
+        findings.add(note, None, file_name(index));
+    }
+    Analysis {
+        captures,
+        conversations,
+        sessions,
+        bandwidth: bandwidth.into_model(&series),
+        findings: findings.list,
+        ..Analysis::default()
+    }
+}
+
+/// A connection as its sessions are described.
+struct View {
+    first_ns: i64,
+    synthetic: bool,
+    conn: ConnId,
+    end: End,
+    stats: crate::flow::ConnStats,
+    client: Dir,
+    clean: bool,
+}
+
+impl View {
+    fn session(
+        &self,
+        id: String,
+        session: rtmp::Session,
+        others: [u64; 2],
+        peak_bps: Option<f64>,
+    ) -> Session {
+        let stats = &self.stats;
+        let (to_server, to_client) = (stats.half(self.client), stats.half(self.client.reverse()));
+        let (client, server) = match self.client {
+            Dir::AToB => (stats.info.a, stats.info.b),
+            Dir::BToA => (stats.info.b, stats.info.a),
+        };
+        let [others_up, others_down] = others;
+        // Bytes that belong to no stream in particular are the first one's.
+        let [bytes_to_server, bytes_to_client] = session.own_bytes.unwrap_or([
+            to_server.bytes.saturating_sub(others_up),
+            to_client.bytes.saturating_sub(others_down),
+        ]);
+        let start_ns = session.started_ns.unwrap_or(stats.first_ns);
+        let duration_s = seconds(stats.last_ns.saturating_sub(start_ns));
+        let bytes = bytes_to_server.saturating_add(bytes_to_client);
+        let whole = stats.is_whole() && self.clean && matches!(self.end, End::Fin | End::Reset);
+        let retransmitted = to_server.retransmitted_bytes.saturating_add(to_client.retransmitted_bytes);
+        Session {
+            id,
+            protocol: Protocol::Rtmp,
+            transport: Transport::Tcp,
+            role: session.role,
+            client: endpoint(client),
+            server: endpoint(server),
+            path: session.path,
+            agent: session.agent,
+            start_s: seconds(start_ns.saturating_sub(self.first_ns)),
+            duration_s,
+            bytes_to_server,
+            bytes_to_client,
+            mean_bps: (duration_s > 0.0).then(|| (float(bytes) * 8.0 / duration_s).round()),
+            peak_bps,
+            first_frame_ms: session
+                .first_frame_ns
+                .map(|ns| round3(seconds(ns.saturating_sub(start_ns)) * 1000.0)),
+            retransmitted_bytes: (!self.synthetic).then_some(retransmitted),
+            rtt_ms: stats.rtt_ns.filter(|_| !self.synthetic).map(|ns| round3(seconds(ns) * 1000.0)),
+            complete: whole,
+            unsent: None,
+            connections: vec![self.connection(client, server)],
+            filter: filter(client, server),
+            tracks: session
+                .tracks
+                .into_iter()
+                .filter(worth_showing)
+                .map(crate::track::Stats::into_model)
+                .collect(),
+        }
+    }
+
+    fn connection(&self, client: SocketAddr, server: SocketAddr) -> Connection {
+        let stats = &self.stats;
+        Connection {
+            client: endpoint(client),
+            server: endpoint(server),
+            start_s: seconds(stats.first_ns.saturating_sub(self.first_ns)),
+            duration_s: seconds(stats.last_ns.saturating_sub(stats.first_ns)),
+            bytes_to_server: stats.half(self.client).bytes,
+            bytes_to_client: stats.half(self.client.reverse()).bytes,
+            end: match self.end {
+                End::Fin => Some("fin".to_owned()),
+                End::Reset => Some("reset".to_owned()),
+                End::Idle | End::Replaced | End::Evicted | End::Capture => None,
+            },
+        }
+    }
+}
+
+/// A track that has only a command frame or so is none.
+fn worth_showing(stats: &crate::track::Stats) -> bool {
+    stats.frames > 0 || stats.info.codec.is_some() || stats.kind() == TrackKind::Data
+}
+
+struct Findings {
+    first_ns: i64,
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, note: Note, session: Option<String>, file: Option<String>) {
+        if self.list.len() >= MAX_FINDINGS {
+            if let Some(last) = self.list.iter_mut().rev().find(|f| f.rule == note.rule.id) {
+                last.count = last.count.saturating_add(note.count);
+            }
+            return;
+        }
+        let Note { rule, at, want, got, message, count, .. } = note;
+        self.list.push(Finding {
+            rule: rule.id.to_owned(),
+            level: rule.level.to_string(),
+            severity: severity(rule.severity),
+            session,
+            file,
+            frame: at.map(|at| at.frame),
+            stream_offset: at.map(|at| at.offset),
+            filter: at.map(|at| format!("frame.number == {}", at.frame)),
+            time_s: at.map(|at| seconds(at.time_ns.saturating_sub(self.first_ns))),
+            want,
+            got,
+            message,
+            count,
+        });
+    }
+}
+
+/// A display filter that shows one connection, whichever protocol Wireshark takes it for.
+fn filter(client: SocketAddr, server: SocketAddr) -> String {
+    let ip = |address: IpAddr| if address.is_ipv6() { "ipv6.addr" } else { "ip.addr" };
+    format!(
+        "{}=={} && tcp.port=={} && {}=={} && tcp.port=={}",
+        ip(client.ip()),
+        client.ip(),
+        client.port(),
+        ip(server.ip()),
+        server.ip(),
+        server.port()
+    )
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint { address: address.ip(), port: Some(address.port()) }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn seconds(ns: i64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Bytes as a float; exact below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

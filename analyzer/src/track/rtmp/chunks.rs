@@ -1,0 +1,647 @@
+//! Chunks to messages, for a reader that was not asked: nothing is refused that could still make sense, holes
+//! are skipped, and after one the stream is found again where several headers in a row agree.
+
+use wire::rtmp::chunk::{Basic, DEFAULT_CHUNK_SIZE, EXTENDED, MAX_CHUNK_SIZE, MessageHeader};
+use wire::rtmp::message::kind;
+use wire::{Cursor, Error, Problem};
+
+use super::body::Body;
+use super::resync::{Found, Scanner};
+use crate::flow::At;
+
+/// Longest header: basic 3, message 11, extended timestamp 4.
+const MAX_HEADER: usize = 18;
+/// Chunk streams followed in one direction; real peers use about five.
+const MAX_STREAMS: usize = 512;
+/// How often a direction may be found again before it is given up.
+const MAX_RESYNCS: u32 = 1000;
+/// Headers that have to make sense after a hole before an error counts as the sender's.
+const TRUST: u32 = 4;
+
+/// A message that ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'b> {
+    pub(super) csid: u32,
+    pub(super) timestamp: u32,
+    pub(super) type_id: u8,
+    pub(super) stream_id: u32,
+    /// Declared length of the body.
+    pub(super) length: u32,
+    /// The body, or its beginning.
+    pub(super) body: &'b [u8],
+    /// Bytes of the body that the capture lacks.
+    pub(super) lost: u64,
+    /// Bytes on the wire, chunk headers included.
+    pub(super) wire_bytes: u64,
+    /// Where the message begins.
+    pub(super) first: At,
+    /// When its last byte was there, nanoseconds since 1970.
+    pub(super) done_ns: i64,
+}
+
+impl Message<'_> {
+    /// True where [`body`](Self::body) is all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.len() as u64 == u64::from(self.length)
+    }
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// Where.
+    pub(super) at: At,
+    /// What.
+    pub(super) error: Error,
+    /// What kind of thing.
+    pub(super) what: What,
+}
+
+/// Kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A chunk stream begins with a header that needs an earlier one.
+    FirstChunk,
+    /// A header begins a message inside another one of the same chunk stream.
+    Interrupted,
+    /// A Set Chunk Size that no chunk can have.
+    ChunkSize,
+    /// What follows cannot be told apart into chunks.
+    Desync,
+    /// More state than is kept.
+    Bound,
+}
+
+/// Is told what a direction carries.
+pub(super) trait Sink {
+    fn message(&mut self, message: &Message<'_>);
+    fn trouble(&mut self, trouble: Trouble);
+    /// Messages may be missing here.
+    fn hole(&mut self);
+}
+
+/// What could not be read of a direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unread {
+    /// Bytes that were seen and could not be told apart into chunks.
+    pub(super) bytes: u64,
+    /// Messages with a hole in them.
+    pub(super) damaged: u64,
+    /// How often the stream had to be found again.
+    pub(super) resyncs: u32,
+}
+
+/// State of one chunk stream.
+#[derive(Debug)]
+pub(super) struct Chunked {
+    pub(super) csid: u32,
+    pub(super) timestamp: u32,
+    delta: u32,
+    pub(super) length: u32,
+    pub(super) type_id: u8,
+    pub(super) stream_id: u32,
+    /// The field of the last extended timestamp in force.
+    extended: Option<u32>,
+    /// The last header with a time was of format 0, whose time is no delta.
+    absolute: bool,
+    /// A message is under way.
+    pub(super) open: bool,
+    /// A hole or an unread stretch lies behind us; how much of an open message is left is not known.
+    pub(super) interrupted: bool,
+    body: Body,
+    first: At,
+    wire_bytes: u64,
+}
+
+/// Puts the messages of one direction together.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    pub(super) chunk_size: u32,
+    streams: Vec<Chunked>,
+    pending: Vec<u8>,
+    pending_at: At,
+    /// The chunk whose payload comes next: index of its stream, bytes left.
+    open: Option<(usize, u64)>,
+    scanner: Option<Box<Scanner>>,
+    /// Headers read since the last hole.
+    trusted: u32,
+    /// The latest time of any media message.
+    latest: u32,
+    /// What could not be read.
+    pub(super) unread: Unread,
+}
+
+const NOWHERE: At = At { time_ns: 0, frame: 0, offset: 0, ready_ns: 0 };
+
+impl Assembler {
+    /// At the first chunk of a connection.
+    pub(super) fn new() -> Self {
+        Self {
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            streams: Vec::new(),
+            pending: Vec::new(),
+            pending_at: NOWHERE,
+            open: None,
+            scanner: None,
+            trusted: TRUST,
+            latest: 0,
+            unread: Unread::default(),
+        }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub(super) fn data(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
+        let mut rest = bytes;
+        loop {
+            if self.scanner.is_some() {
+                let at = advance(at, bytes.len().saturating_sub(rest.len()));
+                return self.scan(at, rest, false, sink);
+            }
+            let here = advance(at, bytes.len().saturating_sub(rest.len()));
+            if let Some((index, left)) = self.open {
+                if rest.is_empty() {
+                    return;
+                }
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                let (now, later) = rest.split_at(take);
+                rest = later;
+                self.payload(index, left, now, here, sink);
+            } else if !self.header(here, &mut rest, sink) {
+                return;
+            }
+        }
+    }
+
+    /// Passes over bytes that the capture lacks.
+    pub(super) fn gap(&mut self, at: At, len: u64, sink: &mut impl Sink) {
+        self.trusted = 0;
+        sink.hole();
+        if let Some(scanner) = &mut self.scanner {
+            // No header can be confirmed across the hole.
+            self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
+            return;
+        }
+        let mut len = len;
+        while let Some((index, left)) = self.open {
+            let skipped = left.min(len);
+            len = len.saturating_sub(skipped);
+            let Some(stream) = self.streams.get_mut(index) else { break };
+            stream.body.lose(skipped);
+            let rest = left.saturating_sub(skipped);
+            if rest > 0 {
+                self.open = Some((index, rest));
+                return;
+            }
+            self.open = None;
+            if stream.body.passed >= u64::from(stream.length) {
+                self.finish(index, at, sink);
+                break;
+            }
+            if len == 0 {
+                return;
+            }
+            // The hole goes on into the next chunk of, most likely, the same message.
+            let header = stream.continuation_header();
+            if len < header {
+                break;
+            }
+            len = len.saturating_sub(header);
+            self.open_chunk(index);
+            if len == 0 {
+                return;
+            }
+        }
+        if len > 0 || !self.pending.is_empty() {
+            self.unread.bytes = self.unread.bytes.saturating_add(self.pending.len() as u64);
+            self.pending.clear();
+            self.lose_sync();
+        }
+    }
+
+    /// The stream is over.
+    pub(super) fn close(&mut self, sink: &mut impl Sink) {
+        if self.scanner.is_some() {
+            self.scan(NOWHERE, &[], true, sink);
+            if let Some(scanner) = &mut self.scanner {
+                self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
+            }
+            return;
+        }
+        // Less than an extended timestamp behind a format 3 header: it is payload then.
+        let pending = std::mem::take(&mut self.pending);
+        let basic = pending.first().map_or(0, |first| Basic::size_of(*first));
+        if let (Some(rest), Ok(header)) = (pending.get(basic..), Basic::decode(&mut Cursor::new(&pending)))
+            && header.fmt == 3
+            && let Some(index) = self.streams.iter().position(|s| s.csid == header.csid)
+            && self.streams.get(index).is_some_and(|s| s.open)
+        {
+            self.open_chunk(index);
+            let at = advance(self.pending_at, basic);
+            if let Some((index, left)) = self.open
+                && left == rest.len() as u64
+            {
+                self.payload(index, left, rest, at, sink);
+            }
+        }
+    }
+
+    /// Chunk streams and whether a message of theirs is under way, for the search after a hole.
+    pub(super) fn streams(&self) -> &[Chunked] {
+        &self.streams
+    }
+
+    /// The latest time of any media message.
+    pub(super) fn latest(&self) -> u32 {
+        self.latest
+    }
+
+    fn payload(&mut self, index: usize, left: u64, now: &[u8], at: At, sink: &mut impl Sink) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        stream.body.push(stream.type_id, now);
+        stream.wire_bytes = stream.wire_bytes.saturating_add(now.len() as u64);
+        let left = left.saturating_sub(now.len() as u64);
+        self.open = if left > 0 { Some((index, left)) } else { None };
+        if left == 0 && stream.body.passed >= u64::from(stream.length) {
+            self.finish(index, at, sink);
+        }
+    }
+
+    /// Reads a header from `rest` if it is whole, with what is pending before it. False where more bytes are
+    /// needed.
+    fn header(&mut self, at: At, rest: &mut &[u8], sink: &mut impl Sink) -> bool {
+        if self.pending.is_empty() {
+            if rest.is_empty() {
+                return false;
+            }
+            if rest.len() >= MAX_HEADER || self.missing(rest) == 0 {
+                match self.decode(at, rest, sink) {
+                    Ok(used) => *rest = rest.get(used..).unwrap_or_default(),
+                    Err(error) => self.desync(at, error, sink),
+                }
+                return true;
+            }
+            self.pending_at = at;
+        }
+        loop {
+            let missing = self.missing(&self.pending);
+            if missing == 0 {
+                break;
+            }
+            if rest.is_empty() {
+                return false;
+            }
+            let (now, later) = rest.split_at(missing.min(rest.len()));
+            self.pending.extend_from_slice(now);
+            *rest = later;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let at = self.pending_at;
+        match self.decode(at, &pending, sink) {
+            Ok(used) if used < pending.len() => {
+                // Bytes that could have been an extended timestamp were payload.
+                let tail = pending.get(used..).unwrap_or_default();
+                self.data(advance(at, used), tail, sink);
+            }
+            Ok(_) => {
+                self.pending = pending;
+                self.pending.clear();
+            }
+            Err(error) => {
+                self.desync(at, error, sink);
+                self.scan(at, &pending, false, sink);
+            }
+        }
+        true
+    }
+
+    /// How many bytes the header that begins `bytes` lacks, as far as those bytes tell.
+    fn missing(&self, bytes: &[u8]) -> usize {
+        let Some(first) = bytes.first() else { return 1 };
+        let basic = Basic::size_of(*first);
+        if bytes.len() < basic {
+            return basic.saturating_sub(bytes.len());
+        }
+        let fmt = first >> 6;
+        let fixed = basic.saturating_add(MessageHeader::size_of(fmt));
+        let extended = match bytes.get(basic..basic.saturating_add(3)) {
+            _ if fmt == 3 => self.may_be_extended(bytes, basic),
+            Some(time) => time == [0xff; 3],
+            None => return fixed.saturating_sub(bytes.len()),
+        };
+        let whole = if extended { fixed.saturating_add(4) } else { fixed };
+        whole.saturating_sub(bytes.len())
+    }
+
+    /// True where the bytes behind a format 3 header could still be a repeated extended timestamp.
+    fn may_be_extended(&self, bytes: &[u8], basic: usize) -> bool {
+        let Ok(header) = Basic::decode(&mut Cursor::new(bytes)) else { return false };
+        let Some(stream) = self.streams.iter().find(|s| s.csid == header.csid) else { return false };
+        let Some(field) = stream.extended else { return false };
+        let here = bytes.get(basic..).unwrap_or_default();
+        let here = here.get(..here.len().min(4)).unwrap_or_default();
+        // A message of its own may carry its own time, which cannot be foreseen.
+        !stream.open
+            || field.to_be_bytes().starts_with(here)
+            || stream.timestamp.to_be_bytes().starts_with(here)
+    }
+
+    fn decode(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
+        let mut c = Cursor::based(bytes, at.offset);
+        let basic = Basic::decode(&mut c)?;
+        let mut header = MessageHeader::decode(&mut c, basic.fmt)?;
+        let index = match self.streams.iter().position(|s| s.csid == basic.csid) {
+            Some(index) => index,
+            None => self.first_chunk(at, &basic, &header, sink)?,
+        };
+        let latest = self.latest;
+        let Some(stream) = self.streams.get_mut(index) else { return Ok(c.position()) };
+        if basic.fmt == 3 && stream.interrupted {
+            // How much is left of the message that the hole cut is not known; that is no fault of the sender.
+            self.trusted = 0;
+            return Err(Error::value(at.offset, "fmt", "0 to 2 behind a hole", 3));
+        }
+        if basic.fmt == 3
+            && let Some(field) = stream.extended
+        {
+            header.time = stream.repeated_time(c.peek(), field);
+            if header.time.is_some() {
+                wire::rtmp::chunk::extended_timestamp(&mut c)?;
+            }
+        }
+        if header.type_id.is_some_and(|t| !known_type(t)) && !tolerable(&header) {
+            return Err(unknown_type(at, &basic, &header));
+        }
+        let continues = stream.open && stream.continues(basic.fmt, &header);
+        if stream.open && !continues {
+            let got = u64::from(basic.fmt);
+            let error = Error::value(at.offset, "fmt", "3 until the message is whole", got);
+            if !stream.interrupted {
+                sink.trouble(Trouble { at, error, what: What::Interrupted });
+                self.unread.damaged = self.unread.damaged.saturating_add(1);
+            }
+            stream.open = false;
+        }
+        if !continues {
+            stream.begin(basic.fmt, &header, latest);
+            stream.first = at;
+            stream.wire_bytes = 0;
+        }
+        stream.wire_bytes = stream.wire_bytes.saturating_add(c.position() as u64);
+        self.trusted = self.trusted.saturating_add(1);
+        self.open_chunk(index);
+        if self.streams.get(index).is_some_and(|s| s.length == 0) {
+            self.open = None;
+            self.finish(index, at, sink);
+        }
+        Ok(c.position())
+    }
+
+    /// A chunk stream that was not there before.
+    fn first_chunk(
+        &mut self,
+        at: At,
+        basic: &Basic,
+        header: &MessageHeader,
+        sink: &mut impl Sink,
+    ) -> Result<usize, Error> {
+        if basic.fmt != 0 {
+            let error = Error::value(
+                at.offset,
+                "fmt",
+                "0 on the first chunk of a chunk stream",
+                u64::from(basic.fmt),
+            );
+            // Format 1 says everything but the message stream, and some clients begin so.
+            if basic.fmt > 1 || header.type_id.is_none_or(|t| !known_type(t)) {
+                return Err(error);
+            }
+            if self.trusted >= TRUST {
+                sink.trouble(Trouble { at, error, what: What::FirstChunk });
+            }
+        } else if header.type_id.is_none_or(|t| !known_type(t)) && !tolerable(header) {
+            return Err(unknown_type(at, basic, header));
+        }
+        if self.streams.len() >= MAX_STREAMS {
+            let got = self.streams.len().saturating_add(1) as u64;
+            let error = Error::too_large(at.offset, "chunk streams", MAX_STREAMS as u64, got);
+            sink.trouble(Trouble { at, error: error.clone(), what: What::Bound });
+            return Err(error);
+        }
+        self.streams.push(Chunked::new(basic.csid, at));
+        Ok(self.streams.len().saturating_sub(1))
+    }
+
+    fn open_chunk(&mut self, index: usize) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let rest = u64::from(stream.length).saturating_sub(stream.body.passed);
+        self.open = Some((index, rest.min(u64::from(self.chunk_size))));
+    }
+
+    fn finish(&mut self, index: usize, at: At, sink: &mut impl Sink) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        stream.open = false;
+        if stream.body.lost > 0 {
+            self.unread.damaged = self.unread.damaged.saturating_add(1);
+        }
+        let message = Message {
+            csid: stream.csid,
+            timestamp: stream.timestamp,
+            type_id: stream.type_id,
+            stream_id: stream.stream_id,
+            length: stream.length,
+            body: stream.body.kept(),
+            lost: stream.body.lost,
+            wire_bytes: stream.wire_bytes,
+            first: stream.first,
+            done_ns: at.ready_ns,
+        };
+        if matches!(message.type_id, kind::AUDIO | kind::VIDEO) {
+            self.latest = message.timestamp;
+        }
+        sink.message(&message);
+        let control = (message.type_id, message.body.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)));
+        let first = stream.first;
+        stream.body.release();
+        match control {
+            (kind::SET_CHUNK_SIZE, Some(size)) if (1..=MAX_CHUNK_SIZE).contains(&size) => {
+                self.chunk_size = size
+            }
+            (kind::SET_CHUNK_SIZE, Some(size)) => {
+                let problem = Problem::Value { want: "1 to 0x7FFFFFFF", got: u64::from(size) };
+                let error =
+                    Error { at: first.offset, field: "chunk size", within: "Set Chunk Size", problem };
+                sink.trouble(Trouble { at: first, error, what: What::ChunkSize });
+            }
+            (kind::ABORT, Some(csid)) => {
+                if let Some(stream) = self.streams.iter_mut().find(|s| s.csid == csid) {
+                    stream.open = false;
+                    stream.body.begin(0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn desync(&mut self, at: At, error: Error, sink: &mut impl Sink) {
+        if self.trusted >= TRUST {
+            sink.trouble(Trouble { at, error, what: What::Desync });
+        }
+        sink.hole();
+        self.trusted = 0;
+        self.lose_sync();
+    }
+
+    fn lose_sync(&mut self) {
+        for stream in &mut self.streams {
+            stream.interrupted |= stream.open;
+        }
+        self.open = None;
+        self.unread.resyncs = self.unread.resyncs.saturating_add(1);
+        self.scanner = Some(Box::default());
+    }
+
+    /// Looks for the next header that makes sense together with those behind it.
+    fn scan(&mut self, at: At, bytes: &[u8], last: bool, sink: &mut impl Sink) {
+        let Some(mut scanner) = self.scanner.take() else { return };
+        if self.unread.resyncs > MAX_RESYNCS {
+            self.unread.bytes = self.unread.bytes.saturating_add(bytes.len() as u64);
+            self.scanner = Some(scanner);
+            return;
+        }
+        self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
+        match scanner.find(self, last) {
+            None => self.scanner = Some(scanner),
+            Some(Found { position, chunk_size }) => {
+                self.chunk_size = chunk_size;
+                self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
+                scanner.drain(position, |at, bytes| self.data(at, bytes, sink));
+            }
+        }
+    }
+}
+
+impl Chunked {
+    fn new(csid: u32, at: At) -> Self {
+        Self {
+            csid,
+            timestamp: 0,
+            delta: 0,
+            length: 0,
+            type_id: 0,
+            stream_id: 0,
+            extended: None,
+            absolute: false,
+            open: false,
+            interrupted: false,
+            body: Body::default(),
+            first: at,
+            wire_bytes: 0,
+        }
+    }
+
+    /// The field of the extended timestamp in force.
+    pub(super) fn extended_field(&self) -> Option<u32> {
+        self.extended
+    }
+
+    /// Bytes of a format 3 header on this chunk stream.
+    fn continuation_header(&self) -> u64 {
+        let basic: u64 = match self.csid {
+            0..=63 => 1,
+            64..=319 => 2,
+            _ => 3,
+        };
+        if self.extended.is_some() { basic.saturating_add(4) } else { basic }
+    }
+
+    /// A repeated extended timestamp behind a format 3 header, if those four bytes are one. Senders repeat the
+    /// field as it was or write the time they mean; some leave it out, and then payload stands there.
+    fn repeated_time(&self, bytes: &[u8], field: u32) -> Option<u32> {
+        let four = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
+        if four == field || four == self.timestamp {
+            return Some(four);
+        }
+        let step = four.wrapping_sub(self.timestamp);
+        (!self.open && four >= EXTENDED && step < 60_000).then_some(four)
+    }
+
+    /// True where a header in the middle of a message goes on with it.
+    fn continues(&self, fmt: u8, header: &MessageHeader) -> bool {
+        match fmt {
+            3 => true,
+            _ if self.interrupted => false,
+            // Some senders repeat a whole header in place of format 3.
+            0 => {
+                self.body.passed > 0
+                    && header.length == Some(self.length)
+                    && header.type_id == Some(self.type_id)
+                    && header.time == Some(self.timestamp)
+            }
+            1 => self.body.passed > 0 && header.length == Some(self.length) && header.time == Some(0),
+            _ => false,
+        }
+    }
+
+    /// Takes over what the header of a new message says.
+    fn begin(&mut self, fmt: u8, header: &MessageHeader, latest: u32) {
+        self.length = header.length.unwrap_or(self.length);
+        self.type_id = header.type_id.unwrap_or(self.type_id);
+        self.stream_id = header.stream_id.unwrap_or(self.stream_id);
+        if fmt < 3 {
+            self.extended = header.time.filter(|_| header.extended);
+        }
+        match (fmt, header.time) {
+            (0, Some(time)) => {
+                self.timestamp = time;
+                self.delta = time;
+                self.absolute = true;
+            }
+            (1 | 2, Some(delta)) => {
+                self.delta = delta;
+                self.timestamp = self.timestamp.wrapping_add(delta);
+                self.absolute = false;
+            }
+            (_, Some(time)) if time != self.delta || self.absolute => {
+                // An extended time repeated on a message of its own: the time itself.
+                self.timestamp = time;
+            }
+            _ => self.timestamp = self.timestamp.wrapping_add(self.step(latest)),
+        }
+        self.open = true;
+        self.interrupted = false;
+        self.body.begin(self.type_id);
+    }
+
+    /// The delta of a message without any header. After format 0 the specification takes the absolute time for
+    /// it (§5.3.1.2.4) and several servers take 0: what lies closer to the other media is meant.
+    fn step(&self, latest: u32) -> u32 {
+        if !self.absolute {
+            return self.delta;
+        }
+        let distance = |time: u32| time.wrapping_sub(latest).cast_signed().unsigned_abs();
+        let by_text = self.timestamp.wrapping_add(self.delta);
+        if distance(by_text) < distance(self.timestamp) || self.timestamp < 100 { self.delta } else { 0 }
+    }
+}
+
+/// Message types that RTMP defines.
+pub(super) fn known_type(type_id: u8) -> bool {
+    matches!(type_id, 1..=6 | 8 | 9 | 15..=20 | 22)
+}
+
+/// A type that RTMP does not define is a message all the same where the rest of its header is modest; a header
+/// of zeros is none.
+fn tolerable(header: &MessageHeader) -> bool {
+    let modest = header.length.is_some_and(|length| (1..=65_536).contains(&length));
+    modest && header.type_id != Some(0) && header.stream_id.is_none_or(|id| id < 256)
+}
+
+fn unknown_type(at: At, basic: &Basic, header: &MessageHeader) -> Error {
+    let at = at.offset.saturating_add(u64::from(basic.size)).saturating_add(6);
+    Error::value(at, "message type id", "a type that RTMP defines", u64::from(header.type_id.unwrap_or(0)))
+}
+
+/// The place `bytes` further on in the same packet.
+pub(super) fn advance(at: At, bytes: usize) -> At {
+    At { offset: at.offset.saturating_add(bytes as u64), ..at }
+}

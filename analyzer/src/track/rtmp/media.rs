@@ -1,0 +1,373 @@
+//! Audio and video messages of one stream: which codec, how many frames, when.
+
+use model::TrackKind;
+use wire::codec::{aac, avc, hevc};
+use wire::flv::{
+    self, AacPacketType, AudioHeader, AvcPacketType, CodecId, FourCc, PacketType, SoundFormat, VideoHeader,
+};
+use wire::{Cursor, Error};
+
+use super::chunks::Message;
+use super::declared;
+use crate::track::{CodecInfo, Stats};
+
+/// Tracks followed in one stream.
+const MAX_TRACKS: usize = 32;
+
+/// The tracks of one stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Media {
+    tracks: Vec<((TrackKind, u8), Stats)>,
+    /// When the first whole picture was there, nanoseconds since 1970.
+    pub(super) first_picture_ns: Option<i64>,
+    /// When the first whole audio frame was there, nanoseconds since 1970.
+    pub(super) first_sound_ns: Option<i64>,
+}
+
+/// A codec configuration or media header that could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Unreadable {
+    /// Which structure.
+    pub(super) what: Structure,
+    /// Where in the message, and why.
+    pub(super) error: Error,
+}
+
+/// Structures that may be unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Structure {
+    /// A media header.
+    Header,
+    /// An AudioSpecificConfig.
+    Asc,
+    /// An AVC configuration or its parameter sets.
+    Avc,
+    /// An HEVC configuration or its parameter sets.
+    Hevc,
+    /// More tracks than are followed.
+    Tracks,
+}
+
+impl Media {
+    /// The tracks in the order of their first message, video first.
+    pub(super) fn into_tracks(self) -> Vec<Stats> {
+        let mut tracks = self.tracks;
+        tracks.sort_by_key(|((kind, id), _)| (*kind != TrackKind::Video, *id));
+        tracks.into_iter().map(|(_, stats)| stats).collect()
+    }
+
+    /// The tracks.
+    pub(super) fn stats(&mut self) -> impl Iterator<Item = &mut Stats> {
+        self.tracks.iter_mut().map(|(_, stats)| stats)
+    }
+
+    /// Messages may be missing here.
+    pub(super) fn hole(&mut self) {
+        self.stats().for_each(Stats::lost);
+    }
+
+    /// Counts an audio message.
+    pub(super) fn audio(&mut self, message: &Message<'_>) -> Result<(), Unreadable> {
+        // Some servers send empty audio messages as a filler.
+        if message.length == 0 {
+            return Ok(());
+        }
+        let mut c = Cursor::new(message.body);
+        let header = match flv::audio::decode(&mut c) {
+            Ok(header) => header,
+            Err(error) => return header_error(message, error),
+        };
+        match header {
+            AudioHeader::Classic(header) => self.classic_audio(message, header, c.peek()),
+            AudioHeader::Enhanced(packets) => self.packets(TrackKind::Audio, message, packets, c, false),
+        }
+    }
+
+    /// Counts a video message.
+    pub(super) fn video(&mut self, message: &Message<'_>) -> Result<(), Unreadable> {
+        if message.length == 0 {
+            return Ok(());
+        }
+        let mut c = Cursor::new(message.body);
+        let header = match flv::video::decode(&mut c) {
+            Ok(header) => header,
+            Err(error) => return header_error(message, error),
+        };
+        match header {
+            VideoHeader::Command { .. } => {
+                self.count(TrackKind::Video, 0, u64::from(message.length)).map(|_| ())
+            }
+            VideoHeader::Enhanced { frame_type, packets } => {
+                self.packets(TrackKind::Video, message, packets, c, frame_type.is_key())
+            }
+            VideoHeader::Classic { frame_type, codec, avc } => {
+                let at = c.position();
+                let empty = u64::from(message.length) <= at as u64;
+                let stats = self.count(TrackKind::Video, 0, u64::from(message.length))?;
+                stats.declare("codec_id", declared::video_codec(codec));
+                let kind = avc.map(|avc| avc.packet_type);
+                if kind == Some(AvcPacketType::SequenceHeader) {
+                    return video_config(stats, codec, c.peek(), message);
+                }
+                name(stats, codec.codec());
+                let picture = matches!(kind, None | Some(AvcPacketType::Nalu)) && !empty;
+                if picture {
+                    if codec == CodecId::H263 {
+                        sorenson(stats, c.peek());
+                    }
+                    let composition = avc.map_or(0, |avc| avc.composition_time);
+                    stats.frame(message.timestamp, composition, frame_type.is_key());
+                    self.whole(TrackKind::Video, message);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn classic_audio(
+        &mut self,
+        message: &Message<'_>,
+        header: flv::ClassicAudio,
+        payload: &[u8],
+    ) -> Result<(), Unreadable> {
+        let stats = self.count(TrackKind::Audio, 0, u64::from(message.length))?;
+        declared::audio_flags(header, stats);
+        if header.aac == Some(AacPacketType::SequenceHeader) {
+            return audio_config(stats, payload, message);
+        }
+        name(stats, header.format.codec());
+        match header.format {
+            SoundFormat::MP3 | SoundFormat::MP3_8K => mp3(stats, payload),
+            SoundFormat::SPEEX | SoundFormat::G711A | SoundFormat::G711U => {
+                // Speex in FLV is mono at 16 kHz and G.711 is at 8 kHz, whatever the flags say.
+                stats.info.sample_rate = header.format.fixed_rate();
+                if header.format == SoundFormat::SPEEX {
+                    stats.info.channels = Some(1);
+                }
+            }
+            _ => {}
+        }
+        let head = if header.aac.is_some() { 2 } else { 1 };
+        if message.length > head && matches!(header.aac, None | Some(AacPacketType::Raw)) {
+            stats.frame(message.timestamp, 0, false);
+            self.whole(TrackKind::Audio, message);
+        }
+        Ok(())
+    }
+
+    fn packets<P: PacketType>(
+        &mut self,
+        kind: TrackKind,
+        message: &Message<'_>,
+        mut packets: flv::Enhanced<P>,
+        mut c: Cursor<'_>,
+        key: bool,
+    ) -> Result<(), Unreadable> {
+        if packets.command.is_some() {
+            self.count(kind, 0, u64::from(message.length))?;
+            return Ok(());
+        }
+        loop {
+            let before = c.position();
+            let packet = match packets.packet(&mut c) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return Ok(()),
+                Err(error) => return header_error(message, error),
+            };
+            let head = c.position().saturating_sub(before) as u64;
+            let left = u64::from(message.length).saturating_sub(c.position() as u64);
+            let size = packet.size.map_or(left, |size| size as u64);
+            let several = packets.multitrack.is_some();
+            let bytes = if several { size.saturating_add(head) } else { u64::from(message.length) };
+            let stats = self.count(kind, packet.track, bytes)?;
+            stats.declare("fourcc", packet.fourcc.to_string());
+            if packet.packet_type.is_configuration() {
+                let config = match packet.payload(&mut c) {
+                    Ok(config) => config,
+                    Err(error) => return header_error(message, error),
+                };
+                enhanced_config(stats, packet.fourcc, config, message)?;
+                continue;
+            }
+            if packet.packet_type.is_coded_frame() && size > 0 {
+                name(stats, packet.fourcc.codec());
+                stats.frame(message.timestamp, packet.composition_time, key);
+                self.whole(kind, message);
+            }
+            // Of a frame only the beginning is kept: a packet behind it may be out of reach.
+            if packet.payload(&mut c).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The track of this number, its bytes counted.
+    fn count(&mut self, kind: TrackKind, id: u8, bytes: u64) -> Result<&mut Stats, Unreadable> {
+        let index = match self.tracks.iter().position(|(key, _)| *key == (kind, id)) {
+            Some(index) => index,
+            None if self.tracks.len() < MAX_TRACKS => {
+                self.tracks.push(((kind, id), Stats::new(kind)));
+                self.tracks.len().saturating_sub(1)
+            }
+            None => {
+                let error = Error::too_large(0, "tracks", MAX_TRACKS as u64, self.tracks.len() as u64);
+                return Err(Unreadable { what: Structure::Tracks, error });
+            }
+        };
+        match self.tracks.get_mut(index) {
+            Some((_, stats)) => {
+                stats.bytes = stats.bytes.saturating_add(bytes);
+                Ok(stats)
+            }
+            None => {
+                Err(Unreadable { what: Structure::Tracks, error: Error::value(0, "track", "a known one", 0) })
+            }
+        }
+    }
+
+    fn whole(&mut self, kind: TrackKind, message: &Message<'_>) {
+        if message.lost > 0 {
+            return;
+        }
+        let first = match kind {
+            TrackKind::Video => &mut self.first_picture_ns,
+            _ => &mut self.first_sound_ns,
+        };
+        first.get_or_insert(message.done_ns);
+    }
+}
+
+/// An error in a media header, unless the capture lacks the bytes.
+fn header_error(message: &Message<'_>, error: Error) -> Result<(), Unreadable> {
+    if error.is_short() && !message.is_whole() {
+        return Ok(());
+    }
+    Err(Unreadable { what: Structure::Header, error })
+}
+
+fn name(stats: &mut Stats, codec: Option<&str>) {
+    if stats.info.codec.as_deref() != codec && codec.is_some() {
+        stats.info = CodecInfo { codec: codec.map(str::to_owned), ..CodecInfo::default() };
+    }
+}
+
+fn audio_config(stats: &mut Stats, payload: &[u8], message: &Message<'_>) -> Result<(), Unreadable> {
+    name(stats, Some("aac"));
+    if message.lost > 0 || payload.is_empty() {
+        return Ok(());
+    }
+    let config = aac::AudioSpecificConfig::decode(&mut Cursor::based(payload, 2));
+    let config = config.map_err(|error| Unreadable { what: Structure::Asc, error })?;
+    let told = config.describe();
+    stats.info.profile = Some(told.profile.to_owned());
+    stats.info.sample_rate = Some(told.sample_rate);
+    stats.info.channels = told.channels;
+    Ok(())
+}
+
+fn video_config(
+    stats: &mut Stats,
+    codec: CodecId,
+    payload: &[u8],
+    message: &Message<'_>,
+) -> Result<(), Unreadable> {
+    name(stats, codec.codec());
+    if message.lost > 0 {
+        return Ok(());
+    }
+    match codec {
+        CodecId::HEVC => hevc_config(stats, payload, 5),
+        _ => avc_config(stats, payload, 5),
+    }
+}
+
+fn enhanced_config(
+    stats: &mut Stats,
+    fourcc: FourCc,
+    payload: &[u8],
+    message: &Message<'_>,
+) -> Result<(), Unreadable> {
+    name(stats, fourcc.codec());
+    if message.lost > 0 {
+        return Ok(());
+    }
+    match fourcc {
+        FourCc::AVC1 => avc_config(stats, payload, 5),
+        FourCc::HVC1 => hevc_config(stats, payload, 5),
+        FourCc::MP4A => audio_config(stats, payload, message),
+        FourCc::OPUS => {
+            // OpusHead (RFC 7845 §5.1): channels at byte 9; Opus always decodes to 48 kHz.
+            stats.info.sample_rate = Some(48_000);
+            stats.info.channels = payload.get(9).copied().filter(|_| payload.starts_with(b"OpusHead"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn avc_config(stats: &mut Stats, payload: &[u8], base: u64) -> Result<(), Unreadable> {
+    let unreadable = |error| Unreadable { what: Structure::Avc, error };
+    let config = avc::Config::decode(&mut Cursor::based(payload, base)).map_err(unreadable)?;
+    let Some(sps) = config.first_sps() else { return Ok(()) };
+    let sps = sps.map_err(unreadable)?;
+    stats.info.profile = Some(sps.profile());
+    stats.info.level = Some(sps.level());
+    stats.info.width = Some(sps.width);
+    stats.info.height = Some(sps.height);
+    stats.info.nominal_rate = sps.frame_rate();
+    Ok(())
+}
+
+fn hevc_config(stats: &mut Stats, payload: &[u8], base: u64) -> Result<(), Unreadable> {
+    let unreadable = |error| Unreadable { what: Structure::Hevc, error };
+    let config = hevc::Config::decode(&mut Cursor::based(payload, base)).map_err(unreadable)?;
+    let Some(sps) = config.first_sps() else { return Ok(()) };
+    let sps = sps.map_err(unreadable)?;
+    stats.info.profile = Some(sps.ptl.profile());
+    stats.info.level = Some(sps.ptl.level());
+    stats.info.width = Some(sps.width);
+    stats.info.height = Some(sps.height);
+    Ok(())
+}
+
+/// The header of an MPEG audio frame (ISO 11172-3 §2.4.2.3): sampling rate and mode.
+fn mp3(stats: &mut Stats, payload: &[u8]) {
+    let Some(&[first, second, third, fourth]) = payload.first_chunk::<4>() else { return };
+    if first != 0xff || second & 0xe0 != 0xe0 {
+        return;
+    }
+    let base = [44_100u32, 48_000, 32_000].get(usize::from(third >> 2 & 3)).copied();
+    let shift = match second >> 3 & 3 {
+        3 => 0,
+        2 => 1,
+        0 => 2,
+        _ => return,
+    };
+    stats.info.sample_rate = base.map(|rate| rate >> shift);
+    stats.info.channels = Some(if fourth >> 6 == 3 { 1 } else { 2 });
+}
+
+/// The picture header of Sorenson H.263: size by code or in full (FLV 10.1 §E.4.3.2).
+fn sorenson(stats: &mut Stats, payload: &[u8]) {
+    static BITS: wire::Field = wire::trace::field("picture header", "FLV 10.1 §E.4.3.2", "Sorenson H.263.");
+    let mut c = Cursor::new(payload);
+    let mut take = |bits: u32| c.bits(&BITS, bits).ok();
+    let size = (|| {
+        take(17).filter(|start| *start == 1)?;
+        take(13)?;
+        Some(match take(3)? {
+            0 => (take(8)?, take(8)?),
+            1 => (take(16)?, take(16)?),
+            2 => (352, 288),
+            3 => (176, 144),
+            4 => (128, 96),
+            5 => (320, 240),
+            6 => (160, 120),
+            _ => return None,
+        })
+    })();
+    if let Some((width, height)) = size {
+        stats.info.width = u32::try_from(width).ok();
+        stats.info.height = u32::try_from(height).ok();
+    }
+}

@@ -1,0 +1,355 @@
+//! What is counted of one track, whatever protocol carries it.
+
+use std::collections::BTreeMap;
+
+use model::{Gop, Track, TrackKind};
+
+/// A step between frames that is longer than this, in milliseconds, is a jump of the clock, not a frame's length.
+const JUMP_MS: i64 = 10_000;
+/// Claims kept for a track.
+const MAX_CLAIMS: usize = 64;
+/// Longest claim kept, in bytes.
+const MAX_CLAIM: usize = 256;
+
+/// What the bitstream itself says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodecInfo {
+    /// Contract name: `h264`, `aac`, …
+    pub codec: Option<String>,
+    /// Profile by name.
+    pub profile: Option<String>,
+    /// Level as text.
+    pub level: Option<String>,
+    /// Width in luma samples, cropping applied.
+    pub width: Option<u32>,
+    /// Height in luma samples, cropping applied.
+    pub height: Option<u32>,
+    /// Samples per second of the decoded sound.
+    pub sample_rate: Option<u32>,
+    /// Channels of the decoded sound.
+    pub channels: Option<u8>,
+    /// Pictures per second that the bitstream promises.
+    pub nominal_rate: Option<f64>,
+}
+
+/// Running figures of one track. Its size does not depend on the length of the stream.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    kind: TrackKind,
+    /// What the bitstream says; the last configuration seen.
+    pub info: CodecInfo,
+    declared: BTreeMap<String, String>,
+    /// Pictures or audio frames.
+    pub frames: u64,
+    /// Pictures a decoder can start at.
+    pub key_frames: u64,
+    /// Payload bytes of all packets of the track.
+    pub bytes: u64,
+    clock: Clock,
+    gop: GopCounter,
+}
+
+/// The timeline in unwrapped milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    raw: Option<u32>,
+    dts: i64,
+    first_dts: i64,
+    last_dts: i64,
+    first_pts: i64,
+    last_pts: i64,
+    steps: u64,
+    stepped_ms: i64,
+    broken: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct GopCounter {
+    /// Frames since the last key frame, that one included; none before the first or behind a loss.
+    open: Option<(u64, i64)>,
+    count: u64,
+    frames: u64,
+    min: u64,
+    max: u64,
+    timed: u64,
+    ms: i64,
+}
+
+impl Stats {
+    /// A track without frames.
+    pub fn new(kind: TrackKind) -> Self {
+        Self {
+            kind,
+            info: CodecInfo::default(),
+            declared: BTreeMap::new(),
+            frames: 0,
+            key_frames: 0,
+            bytes: 0,
+            clock: Clock::default(),
+            gop: GopCounter::default(),
+        }
+    }
+
+    /// Video, audio or data.
+    pub fn kind(&self) -> TrackKind {
+        self.kind
+    }
+
+    /// Decoding time of the first and the last frame in unwrapped milliseconds.
+    pub fn dts_range(&self) -> (i64, i64) {
+        (self.clock.first_dts, self.clock.last_dts)
+    }
+
+    /// Smallest and largest presentation time in unwrapped milliseconds.
+    pub fn pts_range(&self) -> (i64, i64) {
+        (self.clock.first_pts, self.clock.last_pts)
+    }
+
+    /// Keeps what a container claims; the first claim of a name holds.
+    pub fn declare(&mut self, name: &str, value: impl Into<String>) {
+        if self.declared.len() < MAX_CLAIMS && !self.declared.contains_key(name) {
+            let mut value = value.into();
+            if value.len() > MAX_CLAIM {
+                value = value.chars().take(MAX_CLAIM / 4).collect();
+            }
+            self.declared.insert(name.to_owned(), value);
+        }
+    }
+
+    /// What containers claimed.
+    pub fn declared(&self) -> &BTreeMap<String, String> {
+        &self.declared
+    }
+
+    /// Frames were lost before the next one: its distance from the last says nothing.
+    pub fn lost(&mut self) {
+        self.clock.broken = true;
+        self.gop.open = None;
+    }
+
+    /// Counts a frame with its 32 bit decoding time and the offset of its presentation time, in milliseconds.
+    pub fn frame(&mut self, dts: u32, composition: i32, key: bool) {
+        self.frames = self.frames.saturating_add(1);
+        self.clock.step(dts, composition);
+        if key {
+            self.key_frames = self.key_frames.saturating_add(1);
+            self.gop.key(self.clock.dts);
+        } else if let Some((frames, _)) = &mut self.gop.open {
+            *frames = frames.saturating_add(1);
+        }
+    }
+
+    /// Frames per second as the timestamps have it.
+    pub fn frame_rate(&self) -> Option<f64> {
+        let (steps, ms) = (self.clock.steps, self.clock.stepped_ms);
+        (steps > 0 && ms > 0).then(|| round3(small(steps) * 1000.0 / millis(ms)))
+    }
+
+    fn bps(&self) -> Option<f64> {
+        // Every frame lasts as long as the mean step: n frames fill n steps, not n - 1.
+        let seconds = small(self.frames) / self.frame_rate()?;
+        (seconds > 0.0).then(|| (small(self.bytes) * 8.0 / seconds).round())
+    }
+
+    /// The track as the report has it.
+    pub fn into_model(self) -> Track {
+        let video = self.kind == TrackKind::Video;
+        let measured = self.frame_rate();
+        let description = self.describe(measured);
+        Track {
+            kind: self.kind,
+            frame_rate: if video { measured } else { None },
+            bps: self.bps(),
+            gop: self.gop.into_model(),
+            codec: self.info.codec,
+            profile: self.info.profile,
+            level: self.info.level,
+            width: self.info.width,
+            height: self.info.height,
+            sample_rate: self.info.sample_rate,
+            channels: self.info.channels,
+            frames: self.frames,
+            key_frames: self.key_frames,
+            bytes: self.bytes,
+            lost_packets: None,
+            jitter_ms: None,
+            declared: if self.declared.is_empty() { None } else { Some(self.declared) },
+            description,
+        }
+    }
+
+    fn describe(&self, measured: Option<f64>) -> String {
+        let info = &self.info;
+        let Some(codec) = &info.codec else { return "unknown codec".to_owned() };
+        let mut words = vec![match (codec.as_str(), info.profile.as_deref()) {
+            ("aac", Some("LC")) => "AAC-LC".to_owned(),
+            ("aac", Some(profile)) => profile.to_owned(),
+            (codec, profile) => {
+                let mut name = display_name(codec);
+                for part in [profile, info.level.as_deref()].into_iter().flatten() {
+                    name.push(' ');
+                    name.push_str(part);
+                }
+                name
+            }
+        }];
+        if let (Some(width), Some(height)) = (info.width, info.height) {
+            words.push(format!("{width}x{height}"));
+        }
+        if self.kind == TrackKind::Video {
+            words.extend(measured.map(|rate| format!("{} fps", trimmed(rate))));
+        }
+        words.extend(info.sample_rate.map(|rate| format!("{rate} Hz")));
+        words.extend(info.channels.map(|channels| match channels {
+            1 => "mono".to_owned(),
+            2 => "stereo".to_owned(),
+            n => format!("{n} channels"),
+        }));
+        words.join(" ")
+    }
+}
+
+impl Clock {
+    fn step(&mut self, raw: u32, composition: i32) {
+        let Some(last) = self.raw.replace(raw) else {
+            self.dts = i64::from(raw);
+            let pts = self.dts.saturating_add(i64::from(composition));
+            (self.first_dts, self.last_dts, self.first_pts, self.last_pts) = (self.dts, self.dts, pts, pts);
+            self.broken = false;
+            return;
+        };
+        // Timestamps are 32 bits and wrap after 49 days: the shorter way round is the true one.
+        let step = i64::from(raw.wrapping_sub(last).cast_signed());
+        self.dts = self.dts.saturating_add(step);
+        if !self.broken && (0..JUMP_MS).contains(&step) {
+            self.steps = self.steps.saturating_add(1);
+            self.stepped_ms = self.stepped_ms.saturating_add(step);
+        }
+        self.broken = false;
+        let pts = self.dts.saturating_add(i64::from(composition));
+        self.last_dts = self.dts;
+        self.first_pts = self.first_pts.min(pts);
+        self.last_pts = self.last_pts.max(pts);
+    }
+}
+
+impl GopCounter {
+    fn key(&mut self, dts: i64) {
+        if let Some((frames, start)) = self.open.replace((1, dts)) {
+            self.min = if self.count == 0 { frames } else { self.min.min(frames) };
+            self.max = self.max.max(frames);
+            self.count = self.count.saturating_add(1);
+            self.frames = self.frames.saturating_add(frames);
+            let ms = dts.saturating_sub(start);
+            if ms > 0 {
+                self.timed = self.timed.saturating_add(1);
+                self.ms = self.ms.saturating_add(ms);
+            }
+        }
+    }
+
+    fn into_model(self) -> Option<Gop> {
+        if self.count == 0 {
+            return None;
+        }
+        let seconds = if self.timed > 0 { millis(self.ms) / 1000.0 / small(self.timed) } else { 0.0 };
+        Some(Gop {
+            min_frames: self.min,
+            mean_frames: round3(small(self.frames) / small(self.count)),
+            max_frames: self.max,
+            mean_s: round3(seconds),
+        })
+    }
+}
+
+fn display_name(codec: &str) -> String {
+    match codec {
+        "h264" => "H.264",
+        "h265" => "H.265",
+        "h266" => "H.266",
+        "h263" => "Sorenson H.263",
+        "av1" => "AV1",
+        "vp6" => "VP6",
+        "vp8" => "VP8",
+        "vp9" => "VP9",
+        "aac" => "AAC",
+        "mp3" => "MP3",
+        "opus" => "Opus",
+        "flac" => "FLAC",
+        "g711a" => "G.711 A-law",
+        "g711u" => "G.711 µ-law",
+        "speex" => "Speex",
+        "ac3" => "AC-3",
+        "eac3" => "E-AC-3",
+        other => other,
+    }
+    .to_owned()
+}
+
+/// A count as a float; exact below 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn small(n: u64) -> f64 {
+    n as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn millis(n: i64) -> f64 {
+    n as f64
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// At most two decimals, and none that are zero.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+
+    #[test]
+    fn the_frame_rate_comes_from_the_timestamps() {
+        let mut stats = Stats::new(TrackKind::Video);
+        for n in 0..301u32 {
+            // 30 frames a second in whole milliseconds, across the 32 bit wrap.
+            stats.frame(0xffff_f000u32.wrapping_add(n * 1000 / 30), 0, n % 60 == 0);
+        }
+        let track = stats.into_model();
+        assert_eq!(track.frame_rate, Some(30.0));
+        assert_eq!((track.frames, track.key_frames), (301, 6));
+        let gop = track.gop.unwrap();
+        assert_eq!((gop.min_frames, gop.max_frames, gop.mean_frames, gop.mean_s), (60, 60, 60.0, 2.0));
+    }
+
+    #[test]
+    fn jumps_and_losses_do_not_count_as_frame_lengths() {
+        let mut stats = Stats::new(TrackKind::Video);
+        for dts in [0, 40, 80, 3_600_000, 3_600_040] {
+            stats.frame(dts, 0, dts == 0);
+        }
+        stats.lost();
+        stats.frame(3_600_200, 0, true);
+        stats.frame(3_600_240, 0, false);
+        assert_eq!(stats.frame_rate(), Some(25.0));
+        assert_eq!(stats.dts_range(), (0, 3_600_240));
+        assert!(stats.into_model().gop.is_none());
+    }
+
+    #[test]
+    fn a_description_fits_people() {
+        let mut stats = Stats::new(TrackKind::Audio);
+        stats.info = CodecInfo {
+            codec: Some("aac".to_owned()),
+            profile: Some("LC".to_owned()),
+            sample_rate: Some(44_100),
+            channels: Some(2),
+            ..CodecInfo::default()
+        };
+        assert_eq!(stats.into_model().description, "AAC-LC 44100 Hz stereo");
+    }
+}
