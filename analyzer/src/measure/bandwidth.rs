@@ -224,13 +224,7 @@ mod tests {
         b.add(1, 100 * S + S / 2 + 1, 10);
         b.add(1, 102 * S, 5);
         b.add(1, 99 * S, 1);
-        let bins = vec![
-            Bin::Bps(80.0),
-            Bin::Gap((), 4),
-            Bin::Bps(1600.0),
-            Bin::Gap((), 14),
-            Bin::Bps(400.0),
-        ];
+        let bins = vec![Bin::Bps(80.0), Bin::Gap((), 4), Bin::Bps(1600.0), Bin::Gap((), 14), Bin::Bps(400.0)];
         assert_eq!(b.bytes(1), 26);
         assert_eq!(session(b), (0.1, bins));
     }
@@ -260,7 +254,8 @@ mod tests {
     #[test]
     fn the_peak_is_the_largest_second_even_with_late_packets() {
         let mut b = Bandwidth::new(0);
-        for (time, bytes) in [(0, 10), (S, 20), (2 * S, 5), (S + 1, 7), (9 * S, 26), (2 * S, 100), (8 * S, 3)] {
+        for (time, bytes) in [(0, 10), (S, 20), (2 * S, 5), (S + 1, 7), (9 * S, 26), (2 * S, 100), (8 * S, 3)]
+        {
             b.add(1, time, bytes);
         }
         assert_eq!(b.peak_bps(1), Some(105.0 * 8.0));

@@ -159,3 +159,94 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+
+    use std::net::Ipv4Addr;
+
+    use wire::net::{Fragment, Ip, Tcp};
+
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    fn tcp(from: u8, to: u8, flags: u16, seq: u32) -> Packet<'static> {
+        let address = |n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n));
+        let (src, dst) = (address(from), address(to));
+        Packet {
+            ip: Some(Ip { src, dst, protocol: protocol::TCP, fragment: None, ttl: 64 }),
+            ports: Some((1000 + u16::from(from), 1000 + u16::from(to))),
+            transport: Transport::Tcp(Tcp { seq, flags: Flags(flags), ..Tcp::default() }),
+            ..Packet::default()
+        }
+    }
+
+    #[test]
+    fn both_directions_share_a_row_of_which_a_sent_first() {
+        let mut c = Conversations::default();
+        c.add(5 * S, 100, &tcp(9, 1, 0x10, 0));
+        c.add(6 * S, 60, &tcp(1, 9, 0x10, 0));
+        c.add(7 * S, 40, &tcp(9, 1, 0x10, 0));
+        c.add(9 * S, 1, &Packet::default());
+        let model = c.into_model(4 * S);
+        let [row] = &model.tcp[..] else { panic!("{model:?}") };
+        assert_eq!((row.a.port, row.b.port), (Some(1009), Some(1001)));
+        assert_eq!((row.packets_ab, row.bytes_ab, row.packets_ba, row.bytes_ba), (2, 140, 1, 60));
+        assert_eq!((row.packets, row.bytes, row.start_s, row.duration_s), (3, 200, 1.0, 2.0));
+        assert_eq!((row.bps_ab, row.bps_ba, row.reused), (Some(560.0), Some(240.0), 0));
+        assert_eq!((model.ipv4.len(), model.ipv4[0].a.port, model.ipv4[0].bytes), (1, None, 200));
+        assert!(model.udp.is_empty() && model.ipv6.is_empty());
+    }
+
+    #[test]
+    fn connections_one_after_the_other_are_one_row() {
+        let mut c = Conversations::default();
+        for (flags, seq) in [(0x02, 7), (0x02, 7), (0x10, 8), (0x02, 99), (0x02, 99), (0x10, 100), (0x02, 7)]
+        {
+            c.add(0, 60, &tcp(1, 2, flags, seq));
+        }
+        let model = c.into_model(0);
+        assert_eq!((model.tcp.len(), model.tcp[0].reused, model.tcp[0].bps_ab), (1, 2, None));
+    }
+
+    #[test]
+    fn a_host_that_talks_to_itself_sends_all() {
+        let mut c = Conversations::default();
+        let mut packet = tcp(1, 1, 0x10, 0);
+        for ports in [(5000, 1935), (1935, 5000)] {
+            packet.ports = Some(ports);
+            c.add(0, 10, &packet);
+        }
+        let model = c.into_model(0);
+        assert_eq!((model.ipv4[0].packets_ab, model.ipv4[0].packets_ba), (2, 0));
+        assert_eq!((model.tcp[0].packets_ab, model.tcp[0].packets_ba), (1, 1));
+    }
+
+    #[test]
+    fn later_fragments_count_for_their_addresses_only() {
+        let mut c = Conversations::default();
+        for offset in [0, 1480] {
+            let mut packet = tcp(1, 2, 0x10, 0);
+            packet.ip =
+                packet.ip.map(|ip| Ip { fragment: Some(Fragment { id: 1, offset, more: true }), ..ip });
+            packet.ports = packet.ports.filter(|_| offset == 0);
+            c.add(0, 1500, &packet);
+        }
+        let model = c.into_model(0);
+        assert_eq!((model.tcp[0].bytes, model.ipv4[0].bytes), (1500, 3000));
+    }
+
+    #[test]
+    fn a_scan_fills_a_table_up_to_its_bound() {
+        let mut c = Conversations::default();
+        let mut packet = tcp(1, 2, 0x02, 0);
+        for n in 0..u32::try_from(MAX_ROWS).unwrap() + 10 {
+            packet.ports = Some(((n >> 16) as u16, (n & 0xffff) as u16));
+            c.add(0, 60, &packet);
+        }
+        assert_eq!((c.left_out(), c.tcp.rows.len()), (10, MAX_ROWS));
+        assert_eq!(c.into_model(0).ipv4[0].packets, MAX_ROWS as u64 + 10);
+    }
+}
