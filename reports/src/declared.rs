@@ -35,7 +35,8 @@ fn contradiction(track: &Track, claim: &str, declared: &str) -> Option<String> {
         "height" => size(track.height, declared),
         "framerate" | "videoframerate" | "fps" => {
             let real = track.frame_rate?;
-            differs(number(declared)?, real, 0.02).then(|| format!("{} fps", figures::decimal(real)))
+            // The rate is measured; a short stretch of a steady stream is off by a frame or two.
+            differs(number(declared)?, real, 0.05).then(|| format!("{} fps", figures::decimal(real)))
         }
         "samplerate" | "audiosamplerate" | "soundrate" | "rate" => {
             let real = track.sample_rate?;
@@ -51,6 +52,21 @@ fn contradiction(track: &Track, claim: &str, declared: &str) -> Option<String> {
         | "codecid" => {
             let real = track.codec.as_deref()?;
             (codec(declared)? != real).then(|| real.to_owned())
+        }
+        "avcprofile" => {
+            let real = track.profile.as_deref()?;
+            let name = match declared {
+                "66" => "Baseline",
+                "77" => "Main",
+                "88" => "Extended",
+                "100" => "High",
+                _ => return None,
+            };
+            (!real.ends_with(name)).then(|| real.to_owned())
+        }
+        "avclevel" => {
+            let real = track.level.as_deref()?;
+            differs(number(declared)? / 10.0, number(real)?, 0.001).then(|| real.to_owned())
         }
         "profile" => {
             let real = track.profile.as_deref()?;
@@ -98,18 +114,23 @@ fn differs(declared: f64, real: f64, tolerance: f64) -> bool {
 
 /// The contract's name for a codec as FLV numbers, FourCCs and people write it.
 fn codec(declared: &str) -> Option<&'static str> {
-    let name: String = declared.chars().filter(char::is_ascii_alphanumeric).collect();
+    // `AVC (7)`: the name counts, the number says the same.
+    let name = declared.split('(').next().unwrap_or_default();
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let name = name.to_ascii_lowercase();
     let known = match name.as_str() {
         "7" | "avc" | "avc1" | "h264" | "h264avc" | "avch264" => "h264",
-        "12" | "hevc" | "hvc1" | "hev1" | "h265" => "h265",
+        "12" | "hevc" | "hevcunofficial" | "hvc1" | "hev1" | "h265" => "h265",
         "av1" | "av01" => "av1",
         "2" | "h263" | "sorensonh263" => "h263",
-        "4" | "vp6" | "on2vp6" => "vp6",
+        "4" | "5" | "vp6" | "on2vp6" | "on2vp6withalpha" => "vp6",
         "vp8" | "vp08" => "vp8",
         "vp9" | "vp09" => "vp9",
         "10" | "aac" | "mp4a" => "aac",
-        "mp3" => "mp3",
+        "mp3" | "mp38khz" | "14" => "mp3",
+        // The µ of µ-law is no ASCII letter and falls away.
+        "g711alaw" => "g711a",
+        "g711law" | "g711ulaw" => "g711u",
         "11" | "speex" => "speex",
         "opus" => "opus",
         "flac" => "flac",
@@ -165,6 +186,24 @@ mod tests {
             ("encoder", "Lavf"),
         ]);
         assert_eq!(contradictions(&track), []);
+    }
+
+    #[test]
+    fn names_with_their_number_are_read_as_names() {
+        let agree = audio(&[("sound_format", "AAC (10)"), ("fourcc", "mp4a"), ("sound_size", "16 bit")]);
+        assert_eq!(contradictions(&agree), []);
+        let wrong = audio(&[("sound_format", "G.711 µ-law (8)")]);
+        assert_eq!(contradictions(&wrong).len(), 1);
+    }
+
+    #[test]
+    fn h264_profile_and_level_numbers_are_compared() {
+        let mut track = audio(&[("avcprofile", "100"), ("avclevel", "31")]);
+        (track.profile, track.level) = (Some("High".into()), Some("3.1".into()));
+        assert_eq!(contradictions(&track), []);
+        (track.profile, track.level) = (Some("Constrained Baseline".into()), Some("4".into()));
+        let real: Vec<_> = contradictions(&track).into_iter().map(|c| c.real).collect();
+        assert_eq!(real, ["4", "Constrained Baseline"]);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::clients::{
     with_role, with_severity,
 };
 use crate::declared::contradictions;
-use crate::figures::{UNKNOWN, count, decimal, difference, instant, len, millis, plural, rate, size, span};
+use crate::figures::{
+    UNKNOWN, count, decimal, difference, instant, len, millis, plural, rate, short_rate, size, span,
+};
 use crate::words::clean;
 
 /// As many rows of a table are written out; the JSON has them all.
@@ -136,7 +138,7 @@ fn tiles(run: &Run) -> Value {
     json!([
         { "label": "Clients", "value": count(publishers + viewers),
           "note": format!("{}, {}", plural(publishers, "publisher"), plural(viewers, "viewer")) },
-        { "label": "Payload", "value": size(bytes), "note": format!("{} bytes in both directions", count(bytes)) },
+        { "label": "Payload", "value": size(bytes), "note": format!("{} bytes, both ways", count(bytes)) },
         { "label": "Mean of all", "value": rate(mean),
           "note": format!("peak {} (mean of {})", rate((peak > 0.0).then_some(peak)), crate::plot::step(step)) },
         { "label": "Observed", "value": span(seconds), "note": plural(packets, "packet") },
@@ -266,7 +268,7 @@ fn findings(findings: &[Finding]) -> Value {
 }
 
 fn table(name: &str, ports: bool, rows: &[Conversation]) -> Value {
-    let bits = |bps: Option<f64>| bps.filter(|v| v.is_finite()).map(|v| rate(Some(v)));
+    let bits = |bps: Option<f64>| bps.filter(|v| v.is_finite()).map(|v| short_rate(Some(v)));
     let mut largest: Vec<&Conversation> = rows.iter().collect();
     if rows.len() > MAX_ROWS {
         largest.sort_by_key(|c| std::cmp::Reverse(c.bytes));

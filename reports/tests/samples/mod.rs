@@ -41,10 +41,7 @@ pub fn video(frames: u64, key_frames: u64, bytes: u64) -> Track {
         bps: Some(2_214_000.0),
         lost_packets: None,
         jitter_ms: None,
-        declared: Some(BTreeMap::from([
-            ("onMetaData.framerate".into(), "30".into()),
-            ("onMetaData.width".into(), "1280".into()),
-        ])),
+        declared: Some(BTreeMap::from([("framerate".into(), "30".into()), ("width".into(), "1280".into())])),
         description: "H.264 High@3.1 1280x720 30 fps".into(),
         gop: Some(Gop { min_frames: 60, mean_frames: 60.0, max_frames: 60, mean_s: 2.0 }),
     }
@@ -68,8 +65,8 @@ pub fn audio(frames: u64, bytes: u64) -> Track {
         lost_packets: None,
         jitter_ms: None,
         declared: Some(BTreeMap::from([
-            ("flags.rate".into(), "44 kHz".into()),
-            ("flags.type".into(), "stereo".into()),
+            ("sound_rate".into(), "44 kHz".into()),
+            ("sound_type".into(), "stereo".into()),
         ])),
         description: "AAC-LC 48000 Hz stereo".into(),
         gop: None,
