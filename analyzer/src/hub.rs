@@ -121,7 +121,7 @@ impl Handler for Hub {
                 self.bandwidth.forget(conn);
                 let Some(note) = note else { return };
                 if self.unfinished.len() < MAX_UNFINISHED {
-                    self.unfinished.push((self.file, note));
+                    self.unfinished.push((self.file, *note));
                 } else if let Some((_, last)) = self.unfinished.last_mut() {
                     last.count = last.count.saturating_add(1);
                 }

@@ -39,8 +39,7 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     for entry in closed {
         let Closed { conn, end, stats, outcome, file } = entry;
         let first_session = sessions.len();
-        let view =
-            View { first_ns, synthetic, conn, end, stats, client: outcome.client, clean: outcome.clean };
+        let view = View { first_ns, synthetic, end, stats, client: outcome.client, clean: outcome.clean };
         let peak = bandwidth.peak_bps(conn);
         let own: [u64; 2] = outcome.sessions.iter().filter_map(|s| s.own_bytes).fold([0; 2], |sum, own| {
             let [up, down] = sum;
@@ -75,7 +74,6 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
 struct View {
     first_ns: i64,
     synthetic: bool,
-    conn: ConnId,
     end: End,
     stats: crate::flow::ConnStats,
     client: Dir,

@@ -21,7 +21,6 @@ const TRUST: u32 = 4;
 /// A message that ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'b> {
-    pub(super) csid: u32,
     pub(super) timestamp: u32,
     pub(super) type_id: u8,
     pub(super) stream_id: u32,
@@ -444,7 +443,6 @@ impl Assembler {
             self.unread.damaged = self.unread.damaged.saturating_add(1);
         }
         let message = Message {
-            csid: stream.csid,
             timestamp: stream.timestamp,
             type_id: stream.type_id,
             stream_id: stream.stream_id,

@@ -88,11 +88,11 @@ mod tests {
         write_hello(&mut s, 2, 2);
         let c1 = c[1..].to_vec();
         write_echo(&mut s, &Hello::decode(&mut Cursor::new(&c1)).unwrap(), 3);
-        c.extend(&s[1..1537].to_vec());
+        c.extend(&s[1..1537]);
         c.extend(b"rest");
         for cut in [1, 7, 1000, 4000] {
             let (mut client, mut server) = (Half::default(), Half::default());
-            let mut rest = Vec::new();
+            let mut rest: Vec<u8> = Vec::new();
             for piece in c.chunks(cut) {
                 rest.extend(client.push(piece));
             }

@@ -160,10 +160,10 @@ impl Tracker {
     }
 
     /// The connection is over: what it was, if it was RTMP; or why it never became it.
-    pub fn close(mut self, end: End, stats: &ConnStats) -> Result<Outcome, Option<Note>> {
+    pub fn close(mut self, end: End, stats: &ConnStats) -> Result<Outcome, Option<Box<Note>>> {
         let client = self.client.unwrap_or(Dir::AToB);
         if self.verdict != Verdict::Rtmp {
-            return Err(self.unfinished(client, end, stats));
+            return Err(self.unfinished(client, end, stats).map(Box::new));
         }
         for (dir, side) in [Dir::AToB, Dir::BToA].into_iter().zip(&mut self.sides) {
             let Side { chunks, messages, .. } = side;
