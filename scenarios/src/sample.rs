@@ -49,12 +49,11 @@ impl Clip {
                     let time = tag.header.timestamp;
                     match tag.header.kind {
                         TAG_AUDIO => tags.push(Tag::Media(MediaKind::Audio, time, body)),
+                        // An end of sequence, with which some files end, would end every repetition.
+                        TAG_VIDEO if tag.body.get(1) == Some(&2) => {}
                         TAG_VIDEO => {
-                            // An end of sequence, with which some files end, would end every repetition.
-                            if tag.body.get(1) != Some(&2) {
-                                times.push(time);
-                                tags.push(Tag::Media(MediaKind::Video, time, body));
-                            }
+                            times.push(time);
+                            tags.push(Tag::Media(MediaKind::Video, time, body));
                         }
                         TAG_SCRIPT => tags.push(Tag::Script(body)),
                         _ => {}

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use analyzer::{AnalyzeError, Analyzer, Options};
+use analyzer::{Analyzer, Options};
 use model::{Analysis, Artifact, RUN_SCHEMA, Run, Severity};
 
 use crate::args::{Analyze, Common, FailOn, Format};
@@ -36,7 +36,7 @@ pub fn run(args: &Analyze, common: &Common) -> Ended {
 fn read(args: &Analyze) -> Result<Analysis, Failure> {
     let mut analyzer = Analyzer::new(Options::default());
     for file in &args.files {
-        analyzer.file(file).map_err(|e: AnalyzeError| Failure::usage(e))?;
+        analyzer.file(file).map_err(Failure::usage)?;
     }
     Ok(analyzer.finish())
 }

@@ -32,7 +32,7 @@ pub(super) fn server_clients(played: &Played, analysis: &Analysis) -> Vec<Server
 
 fn name_of(played: &Played, address: SocketAddr) -> Option<&'static str> {
     if played.published.local == address {
-        return Some("publisher");
+        return Some("encoder");
     }
     played.viewers.iter().find(|v| v.viewed.local == address).map(|v| v.name)
 }
@@ -45,8 +45,8 @@ pub(super) fn all(played: &Played, analysis: &Analysis, clients: &[ServerClient]
     let mut checks = vec![sessions(played, analysis), findings(analysis)];
     let published = &played.published;
     let session = session_of(analysis, published.local);
-    checks.push(codecs("publisher", &published.account, session));
-    checks.push(frames("publisher", &published.account, session));
+    checks.push(codecs("encoder", &published.account, session));
+    checks.push(frames("encoder", &published.account, session));
     for seen in &played.viewers {
         let session = session_of(analysis, seen.viewed.local);
         checks.push(content(seen, &published.account, session));
@@ -121,7 +121,8 @@ fn content(seen: &Seen, published: &Account, session: Option<&Session>) -> Check
     if !c.key_frame_first {
         faults.push("the first picture is no key frame".to_owned());
     }
-    if !seen.leaves_early && !(c.to_the_end && seen.viewed.told_of_end) {
+    let saw_the_end = c.to_the_end && seen.viewed.told_of_end;
+    if !seen.leaves_early && !saw_the_end {
         faults.push("the end did not arrive".to_owned());
     }
     let got = match faults.is_empty() {

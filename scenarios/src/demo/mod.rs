@@ -106,7 +106,7 @@ pub async fn run(
 }
 
 fn analyze(capture: &Path) -> Result<model::Analysis, DemoError> {
-    let failed = |e: analyzer::AnalyzeError| DemoError::Capture(e.to_string());
+    let failed = |e: analyzer::capture::CaptureError| DemoError::Capture(e.to_string());
     let mut analyzer = analyzer::Analyzer::new(analyzer::Options::default());
     analyzer.file(capture).map_err(failed)?;
     let mut analysis = analyzer.finish();

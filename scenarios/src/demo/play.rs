@@ -60,7 +60,6 @@ pub(super) struct Played {
     pub viewers: Vec<Seen>,
     /// The server's last word on every client.
     pub clients: Vec<ClientSnapshot>,
-    pub clock: server::Clock,
     pub ended: session::Time,
     pub events: Vec<Value>,
 }
@@ -81,7 +80,11 @@ struct Running {
     task: JoinHandle<Result<Viewed, ClientError>>,
 }
 
-pub(super) async fn play(options: &Options, mut progress: impl FnMut(&Moment)) -> Result<Played, DemoError> {
+pub(super) async fn play(
+    options: &Options,
+    mut progress: impl FnMut(&Moment),
+    interrupted: watch::Receiver<bool>,
+) -> Result<Played, DemoError> {
     let clip = Clip::sample().map_err(DemoError::Clip)?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config { api: Some(any), ..Config::default() };
@@ -141,7 +144,7 @@ pub(super) async fn play(options: &Options, mut progress: impl FnMut(&Moment)) -
     }
     let ended = clock.now();
     let clients = server.shutdown().await;
-    Ok(Played { published, viewers, clients, clock, ended, events: script.events })
+    Ok(Played { published, viewers, clients, ended, events: script.events })
 }
 
 async fn ended<T>(name: &'static str, task: JoinHandle<Result<T, ClientError>>) -> Result<T, DemoError> {
