@@ -10,6 +10,8 @@ mod declared;
 mod handshake;
 mod media;
 mod resync;
+#[cfg(test)]
+mod tests;
 
 use self::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
 use self::connection::Connection;
