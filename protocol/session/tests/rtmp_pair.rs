@@ -220,9 +220,9 @@ fn silence_ends_in_a_timeout_that_names_the_phase() {
 fn a_publisher_that_falls_silent_is_let_go_and_one_that_speaks_is_not() {
     let mut pair = Pair::new(ClientRole::Publish, "live/cam", 9999);
     pair.settle();
-    for second in 1..100 {
-        pair.now = Time::from_millis(5000 + second * 1000);
-        pair.do_client(media(second as u32 * 1000, 10));
+    for second in 1..100u32 {
+        pair.now = Time::from_millis(5000 + u64::from(second) * 1000);
+        pair.do_client(media(second * 1000, 10));
         pair.server.handle(pair.now, Input::Tick);
         pair.settle();
     }

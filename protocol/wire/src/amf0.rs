@@ -284,6 +284,7 @@ fn encode_properties(out: &mut Vec<u8>, properties: &[(String, Amf0)]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
     use super::*;
     use crate::trace::Tree;
     use proptest::prelude::*;
