@@ -319,7 +319,7 @@ mod tests {
             for (csid, timestamp, type_id, stream_id, length) in specs {
                 let csid = csid.min(65_599);
                 let head = Head { csid, timestamp, type_id, stream_id };
-                let payload: Vec<u8> = (0..length).map(|i| ((i * 7 + length) & 0xff) as u8).collect();
+                let payload: Vec<u8> = (0..length).map(|i| u8::try_from((i * 7 + length) & 0xff).unwrap()).collect();
                 write_message(&mut bytes, size, &head, &[&payload]);
                 want.push(Message { head, payload });
             }
