@@ -206,7 +206,7 @@ fn rml_rtmp_publishes_to_ffmpeg_and_gstreamer() {
             flv::media(&flv::tags(&gstreamer_out)).video.first().is_some_and(|f| f.key)
         }
     });
-    publisher.send_all(&tags[half..]).unwrap();
+    publisher.send_in_time(&tags[half..], 2).unwrap();
     publisher.finish().unwrap();
 
     ffmpeg.ended_well();
@@ -225,9 +225,8 @@ fn a_late_viewer_gets_the_configuration_and_the_last_key_frame_at_once() {
     let early = Viewer::start(server.rtmp, "live", "late").unwrap();
     // Up to a picture in the middle of the third group; then the publisher is silent.
     let middle = tags.iter().position(|t| t.time >= 5000).unwrap();
-    publisher.send_all(&tags[..middle]).unwrap();
+    publisher.send_watched(&tags[..middle], &early).unwrap();
     let sent = flv::media(&tags[..middle]).video.len();
-    early.wait_pictures(sent);
 
     let late = Viewer::start(server.rtmp, "live", "late").unwrap();
     let state = late.wait("the last key frame, from a silent publisher", |s| s.pictures() >= 1);
@@ -239,7 +238,7 @@ fn a_late_viewer_gets_the_configuration_and_the_last_key_frame_at_once() {
     }
     assert_eq!(state.metadata.first(), Some(&(0, Some("a test".into()))), "onMetaData comes first");
 
-    publisher.send_all(&tags[middle..]).unwrap();
+    publisher.send_watched(&tags[middle..], &early).unwrap();
     publisher.finish().unwrap();
     let whole = flv::media(&tags);
     let early = parts("early", &whole, &flv::media(&early.watched().tags));
@@ -266,7 +265,7 @@ fn viewers_come_and_go_and_the_others_do_not_notice() {
         if number % 3 == 0 {
             staying.push(Viewer::start(server.rtmp, "live", "busy").unwrap());
         }
-        publisher.send_all(part).unwrap();
+        publisher.send_watched(part, &witness).unwrap();
         passing.wait_pictures(1);
         // It goes in the middle of things, without a word.
         let got = flv::media(&passing.leave().tags);
@@ -291,14 +290,14 @@ fn a_busy_name_is_refused_and_is_free_again_after_its_publisher() {
     let mut first = Publisher::start(server.rtmp, "live", "name").unwrap();
     let viewer = Viewer::start(server.rtmp, "live", "name").unwrap();
     let middle = tags.len() / 2;
-    first.send_all(&tags[..middle]).unwrap();
+    first.send_watched(&tags[..middle], &viewer).unwrap();
 
     let refused = Publisher::start(server.rtmp, "live", "name").map(|_| ()).unwrap_err();
     assert_eq!(refused, "NetStream.Publish.BadName");
     // Another name on the same server is none of its business.
     Publisher::start(server.rtmp, "live", "other").unwrap().finish().unwrap();
 
-    first.send_all(&tags[middle..]).unwrap();
+    first.send_watched(&tags[middle..], &viewer).unwrap();
     first.finish().unwrap();
     let seen = parts("the viewer", &flv::media(&tags), &flv::media(&viewer.watched().tags));
     assert_eq!((seen.video.first, seen.video.end), (0, PICTURES), "the refused one did harm");
@@ -309,7 +308,7 @@ fn a_busy_name_is_refused_and_is_free_again_after_its_publisher() {
     let again: Vec<Tag> = configs.into_iter().chain(&tags[third_key..]).cloned().collect();
     let mut second = Publisher::start(server.rtmp, "live", "name").unwrap();
     let viewer = Viewer::start(server.rtmp, "live", "name").unwrap();
-    second.send_all(&again).unwrap();
+    second.send_watched(&again, &viewer).unwrap();
     second.finish().unwrap();
     let whole = flv::media(&again);
     let seen = parts("the second viewer", &whole, &flv::media(&viewer.watched().tags));

@@ -31,6 +31,11 @@ impl Tag {
         }
     }
 
+    /// True for a coded picture.
+    pub fn is_picture(&self) -> bool {
+        self.kind == VIDEO && self.body.get(1) == Some(&1)
+    }
+
     /// True for a picture that a decoder can start at.
     pub fn is_key_frame(&self) -> bool {
         self.kind == VIDEO && self.body[0] == 0x17 && self.body[1] == 1

@@ -106,6 +106,19 @@ fn handshake(stream: &mut TcpStream) -> Result<Vec<u8>> {
     }
 }
 
+/// Cuts messages into pieces of at least `size` that end with a picture; the last one ends as the messages do.
+pub fn steps(tags: &[Tag], size: usize) -> Vec<&[Tag]> {
+    let mut steps = Vec::new();
+    let mut rest = tags;
+    while !rest.is_empty() {
+        let picture = rest.iter().skip(size - 1).position(|t| t.is_picture());
+        let (step, later) = rest.split_at(picture.map_or(rest.len(), |at| at + size));
+        steps.push(step);
+        rest = later;
+    }
+    steps
+}
+
 /// A publisher that sends what the test hands to it, when the test hands it over.
 pub struct Publisher {
     connection: Connection,
@@ -151,9 +164,33 @@ impl Publisher {
         self.connection.take(vec![packet.map_err(text)?])
     }
 
-    /// Sends several messages.
+    /// Sends several messages at once. A server may leave frames out for a viewer that far behind: send no more than
+    /// a second or two this way where somebody watches.
     pub fn send_all<'a>(&mut self, tags: impl IntoIterator<Item = &'a Tag>) -> Result<()> {
         tags.into_iter().try_for_each(|tag| self.send(tag))
+    }
+
+    /// Sends messages as fast as `witness` gets them, which has got all that was sent before. What comes after the last picture
+    /// may still be on its way then: a server may hold audio for the next picture.
+    pub fn send_watched(&mut self, tags: &[Tag], witness: &Viewer) -> Result<()> {
+        for step in steps(tags, 25) {
+            let before = witness.now().pictures();
+            self.send_all(step)?;
+            witness.wait_pictures(before + step.iter().filter(|t| t.is_picture()).count());
+        }
+        Ok(())
+    }
+
+    /// Sends messages by the clock, `speed` times as fast as they are meant to be seen.
+    pub fn send_in_time(&mut self, tags: &[Tag], speed: u32) -> Result<()> {
+        let began = std::time::Instant::now();
+        let first = tags.first().map_or(0, |t| t.time);
+        for tag in tags {
+            let due = std::time::Duration::from_millis(u64::from((tag.time - first) / speed));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            self.send(tag)?;
+        }
+        Ok(())
     }
 
     /// The address the server knows it by.
@@ -199,7 +236,7 @@ pub struct State {
 impl State {
     /// Pictures so far.
     pub fn pictures(&self) -> usize {
-        self.tags.iter().filter(|t| t.kind == VIDEO && t.body.get(1) == Some(&1)).count()
+        self.tags.iter().filter(|t| t.is_picture()).count()
     }
 }
 
@@ -240,6 +277,11 @@ impl Viewer {
         let (state, timeout) = self.got.more.wait_timeout_while(state, PATIENCE, until).unwrap();
         assert!(!timeout.timed_out() && enough(&state), "a viewer waited in vain for {what}");
         state.clone()
+    }
+
+    /// What it has got by now.
+    pub fn now(&self) -> State {
+        self.got.state.lock().unwrap().clone()
     }
 
     /// Waits for so many pictures.
