@@ -150,9 +150,10 @@ pub fn seconds_within(seconds: f64, width: usize) -> String {
     prefixed(seconds)
 }
 
-/// A short time: `312 ms`, `1.24 s`.
+/// A short time: `40 µs`, `312 ms`, `1.24 s`.
 pub fn millis(ms: Option<f64>) -> String {
     match ms.filter(|v| v.is_finite()) {
+        Some(ms) if ms.abs() < 0.9995 && ms != 0.0 => format!("{:.0} µs", ms * 1000.0),
         Some(ms) if ms.abs() < 9.95 => format!("{ms:.1} ms"),
         Some(ms) if ms.abs() < 999.5 => format!("{ms:.0} ms"),
         Some(ms) if ms.abs() < 99_950.0 => format!("{:.2} s", ms / 1000.0),
@@ -230,6 +231,7 @@ mod tests {
         assert_eq!(spans.map(span), want);
         let want = ["0.0 s", "99.9 s", "1:40", "59:59", "1:00 h", "1 d", "9 d", "3.2 y"];
         assert_eq!(spans.map(short_span), want);
+        assert_eq!([millis(Some(0.0412)), millis(Some(0.9996))], ["41 µs", "1.0 ms"]);
         assert_eq!(millis(Some(312.4)), "312 ms");
         assert_eq!(millis(Some(1240.0)), "1.24 s");
     }

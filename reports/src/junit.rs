@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use model::{Check, Finding, Run, Severity, Verdict};
+use model::{Check, Finding, Run, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::clients::verdict;
+use crate::clients::{severity, verdict};
 use crate::{Error, Result};
 
-/// The checks of a run as one test suite. Findings of severity error stand in the suite's output.
+/// The checks of a run as one test suite. The findings stand in the suite's output, worst first.
 pub fn render(run: &Run) -> Result<String> {
     let mut suite = TestSuite::new(format!("streamgauge.{}", run.kind));
     if let Ok(time) = Duration::try_from_secs_f64(run.duration_s) {
@@ -17,8 +17,9 @@ pub fn render(run: &Run) -> Result<String> {
     suite.add_property(Property::new("started", &run.started));
     suite.add_property(Property::new("generator", &run.generator));
     suite.add_test_cases(run.checks.iter().map(|check| case(run, check)));
-    let errors = run.analysis.findings.iter().filter(|f| f.severity == Severity::Error);
-    let lines: Vec<String> = errors.map(line).collect();
+    let mut worst_first: Vec<&Finding> = run.analysis.findings.iter().collect();
+    worst_first.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    let lines: Vec<String> = worst_first.into_iter().map(line).collect();
     if !lines.is_empty() {
         suite.set_system_out(lines.join("\n"));
     }
@@ -71,7 +72,8 @@ fn details(run: &Run, check: &Check) -> String {
 fn line(finding: &Finding) -> String {
     let at = |name: &str, value: Option<String>| value.map(|v| format!(" {name} {v}")).unwrap_or_default();
     format!(
-        "{}:{}{} {} (x{})",
+        "{} {}:{}{} {} (x{})",
+        severity(finding.severity),
         finding.rule,
         at("session", finding.session.clone()),
         at("frame", finding.frame.map(|n| n.to_string())),
