@@ -25,14 +25,15 @@ pub struct Args {
 /// For every command.
 #[derive(Debug, ClapArgs)]
 pub struct Common {
-    /// Colour on the terminal (NO_COLOR is heeded too).
-    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    /// Colour: auto, always or never; NO_COLOR is heeded.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    #[arg(hide_possible_values = true, help_heading = "Output")]
     pub color: Color,
     /// Say more on stderr; twice for every detail.
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Output")]
     pub verbose: u8,
     /// Say only what went wrong.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
 }
 
