@@ -203,3 +203,9 @@ pub(crate) fn payload(analysis: &Analysis) -> u64 {
     let both = |s: &Session| s.bytes_to_server.saturating_add(s.bytes_to_client);
     analysis.sessions.iter().map(both).fold(0, u64::saturating_add)
 }
+
+/// Payload of all sessions over the time observed, in bit/s.
+pub(crate) fn mean_of_all(analysis: &Analysis) -> Option<f64> {
+    let seconds = observed_s(analysis);
+    (seconds > 0.0).then(|| crate::figures::as_f64(payload(analysis)) * 8.0 / seconds)
+}

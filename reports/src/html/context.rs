@@ -6,8 +6,8 @@ use model::{
 use serde_json::{Value, json};
 
 use crate::clients::{
-    Client, endpoint, observed_s, payload, protocol, protocol_line, role, severity, streams, unseen, verdict,
-    with_role, with_severity,
+    Client, endpoint, mean_of_all, observed_s, payload, protocol, protocol_line, role, severity, streams,
+    unseen, verdict, with_role, with_severity,
 };
 use crate::declared::contradictions;
 use crate::figures::{
@@ -131,7 +131,7 @@ fn tiles(run: &Run) -> Value {
     let (peak, step) = crate::plot::highest(&analysis.bandwidth);
     let seconds = observed_s(analysis);
     let bytes = payload(analysis);
-    let mean = (seconds > 0.0).then(|| crate::figures::as_f64(bytes) * 8.0 / seconds);
+    let mean = mean_of_all(analysis);
     let publishers = with_role(analysis, model::Role::Publisher);
     let viewers = with_role(analysis, model::Role::Viewer);
     let packets = analysis.captures.iter().map(|c| c.packets).fold(0, u64::saturating_add);

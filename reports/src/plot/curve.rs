@@ -35,6 +35,8 @@ impl Curve {
 /// How bins become steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Steps {
+    /// Bins of the whole picture.
+    bins: usize,
     /// Bins before the steps: what is already told as a mean over a second.
     base: usize,
     /// Bases a step.
@@ -59,7 +61,7 @@ impl Steps {
         let base = if interval < 1.0 && end_s >= 10.0 { rounded(1.0 / interval).max(1) } else { 1 };
         let group = bins.div_ceil(base).div_ceil(MAX_POINTS).max(1);
         let base_s = interval * float(base);
-        Self { base, group, base_s, step_s: base_s * float(group), end_s }
+        Self { bins, base, group, base_s, step_s: base_s * float(group), end_s }
     }
 
     /// True where a step joins several bases, so that mean and peak differ.
@@ -69,7 +71,9 @@ impl Steps {
 
     /// The curve of some bins.
     pub(super) fn curve(&self, bins: &[Bin]) -> Curve {
-        let values: Vec<f64> = Bin::expand(bins, MAX_BINS).into_iter().map(sane).collect();
+        let mut values: Vec<f64> = Bin::expand(bins, MAX_BINS).into_iter().map(sane).collect();
+        // A client that left within a step sent nothing in the rest of it.
+        values.resize(self.bins, 0.0);
         let bases: Vec<f64> = values.chunks(self.base).map(mean).collect();
         let steps = bases.chunks(self.group);
         Curve {
@@ -120,6 +124,15 @@ mod tests {
         let steps = Steps::of(&table);
         assert!((steps.step_s - 1.0).abs() < 1e-9 && !steps.joined());
         assert_eq!(steps.curve(&table.total_bps).mean, vec![1.0; 20]);
+    }
+
+    #[test]
+    fn a_client_that_leaves_within_a_step_sends_nothing_in_the_rest_of_it() {
+        let table = table(0.1, vec![Bin::Bps(10.0); 205]);
+        let steps = Steps::of(&table);
+        assert_eq!(steps.curve(&vec![Bin::Bps(10.0); 15]).mean.get(..3), Some([10.0, 5.0, 0.0].as_slice()));
+        // The picture's own last step is as long as the capture goes.
+        assert_eq!(steps.curve(&table.total_bps).mean.last(), Some(&10.0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::curve::{Curve, Steps};
 use super::palette::Color;
 use super::scene::{Anchor, Scene, Type, fit, measure, register_fonts};
 use crate::Result;
-use crate::clients::{Client, endpoint, observed_s, protocol_line, role, streams, with_role};
+use crate::clients::{Client, endpoint, mean_of_all, observed_s, protocol_line, role, streams, with_role};
 use crate::figures::{decimal, plural, rate, span};
 use crate::words::clean;
 
@@ -160,15 +160,14 @@ fn chosen<'c, 'a>(clients: &[&'c Client<'a>]) -> (Vec<&'c Client<'a>>, Vec<&'c C
 fn together(clients: &[&Client<'_>], curve: impl Fn(&Client<'_>) -> Curve, steps: &Steps) -> Lane {
     let mut sum = Curve::default();
     clients.iter().for_each(|c| sum.add(&curve(c)));
-    let n = crate::figures::as_f64(u64::try_from(sum.mean.len().max(1)).unwrap_or(1));
-    let mean = sum.mean.iter().sum::<f64>() / n;
+    let bits = clients.iter().map(|c| crate::figures::as_f64(c.bytes()) * 8.0).sum::<f64>();
     Lane {
         label: format!("{} more clients", clients.len()),
         lines: vec!["added up, on a scale of".to_owned(), "their own".to_owned()],
         color: Color::Total,
         thick: false,
         shared: true,
-        mean: rate((steps.end_s > 0.0).then_some(mean)),
+        mean: rate((steps.end_s > 0.0).then(|| bits / steps.end_s)),
         peak: rate((steps.end_s > 0.0).then_some(sum.max())),
         curve: sum,
         echo: None,
@@ -245,8 +244,7 @@ impl Picture {
         lines.extend(clients);
         self.label(&lines, Color::Total, 2.0, TOTAL_TOP)?;
         let seen = !curve.mean.is_empty();
-        let n = crate::figures::as_f64(u64::try_from(curve.mean.len()).unwrap_or(u64::MAX));
-        let mean = rate(seen.then(|| curve.mean.iter().sum::<f64>() / n));
+        let mean = rate(mean_of_all(&run.analysis).filter(|_| seen));
         self.stats(&mean, &rate(seen.then(|| curve.max())), TOTAL_TOP)
     }
 
