@@ -83,6 +83,8 @@ pub struct Limits {
     pub open_messages: usize,
     /// Bytes of frames kept of one stream, their written form included.
     pub ring_bytes: usize,
+    /// Bytes of frames kept of all streams together; each gets an equal part where that is less.
+    pub ring_total: usize,
     /// Media time kept of one stream: a key frame older than this is let go of.
     pub ring_time: Duration,
     /// Media time a viewer may lie behind before it is moved to the newest key frame.
@@ -123,8 +125,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
-            open_messages: 24 << 20,
+            open_messages: 18 << 20,
             ring_bytes: 64 << 20,
+            ring_total: 1 << 30,
             ring_time: Duration::from_secs(30),
             viewer_lag: Duration::from_secs(5),
             viewer_stall: Duration::from_secs(10),
@@ -278,6 +281,7 @@ struct FileLimits {
     connections: Option<usize>,
     open_messages: Option<Amount>,
     ring_bytes: Option<Amount>,
+    ring_total: Option<Amount>,
     ring_time: Option<Span>,
     viewer_lag: Option<Span>,
     viewer_stall: Option<Span>,
@@ -288,6 +292,7 @@ impl FileLimits {
         set(&mut to.connections, self.connections);
         set(&mut to.open_messages, self.open_messages.map(|a| a.usize()));
         set(&mut to.ring_bytes, self.ring_bytes.map(|a| a.usize()));
+        set(&mut to.ring_total, self.ring_total.map(|a| a.usize()));
         set(&mut to.ring_time, self.ring_time.map(|s| s.0));
         set(&mut to.viewer_lag, self.viewer_lag.map(|s| s.0));
         set(&mut to.viewer_stall, self.viewer_stall.map(|s| s.0));

@@ -3,7 +3,7 @@
 //! Counted is transport payload: for TCP every byte that was read from or taken by the socket, handshake
 //! included. The hot path adds to two atomics of its own connection; sums are made when somebody asks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::{Protocol, Role};
 use session::Time;
 
+use crate::hub::StreamState;
 use crate::rate::{Rate, Rates};
 use crate::signal::Signal;
 
@@ -355,28 +356,35 @@ impl Registry {
         ended.chain(inner.live.values().filter_map(|c| c.snapshot(now))).collect()
     }
 
-    /// A stream's traffic: what its ended clients left, and its living ones.
-    pub fn traffic(&self, path: &str, totals: &StreamTotals, now: Time) -> StreamTraffic {
+    /// The traffic of each of `streams`: what its ended clients left, and its living ones.
+    pub fn traffic(&self, streams: &[StreamState], now: Time) -> Vec<StreamTraffic> {
+        // One lock over all of it: a client that ends meanwhile is counted once.
         let inner = self.inner();
-        let mut sum = StreamTraffic {
-            bytes_in: totals.bytes_in.load(Ordering::Relaxed),
-            bytes_out: totals.bytes_out.load(Ordering::Relaxed),
-            ..StreamTraffic::default()
-        };
+        let mut living: HashMap<Arc<str>, StreamTraffic> = HashMap::new();
         for client in inner.live.values() {
-            match client.snapshot(now) {
-                Some(s) if s.path == path && s.role == Role::Publisher => {
-                    sum.bytes_in = sum.bytes_in.saturating_add(s.bytes_in);
-                    sum.bps_in = sum.bps_in.saturating_add(s.bps_in);
-                }
-                Some(s) if s.path == path => {
-                    sum.bytes_out = sum.bytes_out.saturating_add(s.bytes_out);
-                    sum.bps_out = sum.bps_out.saturating_add(s.bps_out);
-                }
-                _ => {}
+            let about = client.about();
+            let Some(part) = &about.part else { continue };
+            let (bytes_in, bytes_out) = (client.bytes_in(), client.bytes_out());
+            let Rates { bps_in, bps_out } = about.rate.over(now, bytes_in, bytes_out);
+            let sum = living.entry(Arc::clone(&part.path)).or_default();
+            if part.role == Role::Publisher {
+                sum.bytes_in = sum.bytes_in.saturating_add(bytes_in);
+                sum.bps_in = sum.bps_in.saturating_add(bps_in);
+            } else {
+                sum.bytes_out = sum.bytes_out.saturating_add(bytes_out);
+                sum.bps_out = sum.bps_out.saturating_add(bps_out);
             }
         }
-        sum
+        let sum = |stream: &StreamState| {
+            let sum = living.get(&stream.path).copied().unwrap_or_default();
+            let StreamTotals { bytes_in, bytes_out } = &*stream.totals;
+            StreamTraffic {
+                bytes_in: sum.bytes_in.saturating_add(bytes_in.load(Ordering::Relaxed)),
+                bytes_out: sum.bytes_out.saturating_add(bytes_out.load(Ordering::Relaxed)),
+                ..sum
+            }
+        };
+        streams.iter().map(sum).collect()
     }
 
     /// The sums of the metrics: ended and living together.

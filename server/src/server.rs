@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::hub::{Bounds, Hub, PublisherSnapshot};
+use crate::hub::{Bounds, Hub, PublisherSnapshot, StreamState};
 use crate::limited::Limited;
 use crate::registry::{ClientSnapshot, Registry, StreamTraffic};
 use crate::signal::SHUTDOWN;
@@ -105,19 +105,20 @@ impl Shared {
     }
 
     pub(crate) fn streams(&self) -> Vec<StreamSnapshot> {
-        let now = self.clock.now();
-        let snapshot = |s: crate::hub::StreamState| {
+        let streams = self.hub.list();
+        let traffic = self.registry.traffic(&streams, self.clock.now());
+        let snapshot = |(s, traffic): (StreamState, StreamTraffic)| {
             let (publisher, started) = s.publisher.unzip();
             StreamSnapshot {
-                traffic: self.registry.traffic(&s.path, &s.totals, now),
                 path: s.path.to_string(),
                 publisher,
                 tracks: s.tracks,
                 viewers: s.viewers,
+                traffic,
                 started,
             }
         };
-        self.hub.list().into_iter().map(snapshot).collect()
+        streams.into_iter().zip(traffic).map(snapshot).collect()
     }
 
     /// Calls `log` unless a line about the same cause was written just now; tells it how many were kept back.
@@ -128,13 +129,16 @@ impl Shared {
     }
 }
 
-/// A server that runs until it is shut down. Dropping it stops it without telling anybody.
+/// A server that runs until it is shut down. Dropping it stops it without waiting for anybody.
 #[derive(Debug)]
 pub struct RunningServer {
     shared: Arc<Shared>,
     ready: Vec<Ready>,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Those that take connections of clients.
+    listeners: Vec<JoinHandle<()>>,
+    /// The API and the second hand.
+    others: Vec<JoinHandle<()>>,
     /// Closed when the last connection's task is gone.
     alive: mpsc::Receiver<()>,
 }
@@ -163,16 +167,19 @@ impl Server {
         });
         let (stop, stopped) = watch::channel(false);
         let (breath, alive) = mpsc::channel(1);
-        let mut running = RunningServer { shared, ready: Vec::new(), stop, tasks: Vec::new(), alive };
+        let (ready, listeners, others) = (Vec::new(), Vec::new(), Vec::new());
+        let mut running = RunningServer { shared, ready, stop, listeners, others, alive };
         if let Some((listener, address)) = rtmp_listener {
             let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath);
-            running.add("rtmp", address, tokio::spawn(task));
+            running.listeners.push(tokio::spawn(task));
+            running.ready.push(Ready { protocol: "rtmp", address });
         }
         if let Some((listener, address)) = api_listener {
             let task = http::serve(listener, Arc::clone(&running.shared), stopped.clone());
-            running.add("api", address, tokio::spawn(task));
+            running.others.push(tokio::spawn(task));
+            running.ready.push(Ready { protocol: "api", address });
         }
-        running.tasks.push(tokio::spawn(tick(Arc::clone(&running.shared), stopped)));
+        running.others.push(tokio::spawn(tick(Arc::clone(&running.shared), stopped)));
         Ok(running)
     }
 }
@@ -211,11 +218,6 @@ async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 }
 
 impl RunningServer {
-    fn add(&mut self, protocol: &'static str, address: SocketAddr, task: JoinHandle<()>) {
-        self.ready.push(Ready { protocol, address });
-        self.tasks.push(task);
-    }
-
     /// The listening sockets, in the order they were opened.
     pub fn ready(&self) -> &[Ready] {
         &self.ready
@@ -262,14 +264,11 @@ impl RunningServer {
         let _ = self.stop.send(true);
         let deadline = tokio::time::Instant::now().checked_add(GOODBYE);
         let deadline = deadline.unwrap_or_else(tokio::time::Instant::now);
-        // The listener first: it is the one that makes connections, and it holds `alive` open.
-        for task in &mut self.tasks {
-            if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
-                task.abort();
-            }
-        }
+        // Once nobody makes connections any more, those there are can be told, all of them.
+        end(&mut self.listeners, deadline).await;
         self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));
         let _ = tokio::time::timeout_at(deadline, self.alive.recv()).await;
+        end(&mut self.others, deadline).await;
         if let Some(tap) = self.shared.tap.clone() {
             let _ = tokio::task::spawn_blocking(move || tap.close()).await;
         }
@@ -280,7 +279,17 @@ impl RunningServer {
 impl Drop for RunningServer {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        for task in &self.tasks {
+        for task in self.listeners.iter().chain(&self.others) {
+            task.abort();
+        }
+        self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));
+    }
+}
+
+/// Waits for tasks that were told to end, and ends those that have not at the deadline.
+async fn end(tasks: &mut [JoinHandle<()>], deadline: tokio::time::Instant) {
+    for task in tasks {
+        if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
             task.abort();
         }
     }

@@ -1,6 +1,7 @@
 //! HTTP: the API and the metrics, on one address.
 
 mod api;
+mod guard;
 mod metrics;
 
 use std::sync::Arc;
@@ -40,7 +41,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    if let Err(error) = axum::serve(listener, router(shared)).with_graceful_shutdown(stopped).await {
+    if let Err(error) =
+        axum::serve(guard::Guard::new(listener), router(shared)).with_graceful_shutdown(stopped).await
+    {
         tracing::error!(%error, "the API has stopped");
     }
 }

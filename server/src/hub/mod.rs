@@ -12,7 +12,7 @@ mod viewer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use media::Track;
@@ -49,6 +49,8 @@ pub struct Busy(pub PublisherSnapshot);
 pub struct Bounds {
     /// Bytes of frames, their written form included.
     pub bytes: usize,
+    /// The same for all rings together.
+    pub total: usize,
     /// Media time in milliseconds.
     pub time: u64,
     /// Media time in milliseconds that a viewer may lie behind.
@@ -58,7 +60,8 @@ pub struct Bounds {
 impl From<&Limits> for Bounds {
     fn from(limits: &Limits) -> Self {
         let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        Self { bytes: limits.ring_bytes, time: ms(limits.ring_time), lag: ms(limits.viewer_lag) }
+        let (bytes, total) = (limits.ring_bytes, limits.ring_total);
+        Self { bytes, total, time: ms(limits.ring_time), lag: ms(limits.viewer_lag) }
     }
 }
 
@@ -156,12 +159,14 @@ pub struct Hub {
     streams: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
     /// The latest time anybody told, in milliseconds.
     now: AtomicU64,
+    publishers: AtomicUsize,
 }
 
 impl Hub {
     /// A hub without streams.
     pub fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { bounds, streams: Mutex::default(), now: AtomicU64::new(0) })
+        let (now, publishers) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Arc::new(Self { bounds, streams: Mutex::default(), now, publishers })
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
@@ -170,6 +175,13 @@ impl Hub {
 
     fn latest(&self) -> Time {
         Time::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    /// The bounds of a ring now: an equal part of what all may have, where that is less.
+    fn bounds(&self) -> Bounds {
+        let publishers = self.publishers.load(Ordering::Relaxed).max(1);
+        let part = self.bounds.total.checked_div(publishers).unwrap_or(usize::MAX);
+        Bounds { bytes: self.bounds.bytes.min(part), ..self.bounds }
     }
 
     fn stream(streams: &mut HashMap<Arc<str>, Arc<Stream>>, path: &str) -> Arc<Stream> {
@@ -206,6 +218,7 @@ impl Hub {
             ring.ended = None;
             ring.epoch = ring.epoch.saturating_add(1);
             drop(ring);
+            self.publishers.fetch_add(1, Ordering::Relaxed);
             stream
         };
         let mut publisher = {
@@ -260,20 +273,24 @@ impl Hub {
         }
     }
 
-    /// Once a second or so: frees the frames of streams whose publisher left longer than `linger` ago; a
-    /// viewer that has not had them by then is slow enough to be dropped.
+    /// Once a second or so: frees the frames of streams whose publisher left longer than `linger` ago, since a
+    /// viewer that has not had them by then is slow enough to be dropped; and what is beyond the bounds, which
+    /// shrink as streams come.
     pub fn tick(&self, now: Time, linger: std::time::Duration) {
         self.now.fetch_max(now.as_millis(), Ordering::Relaxed);
         let all: Vec<_> = self.streams().values().cloned().collect();
         for stream in all {
-            let over = {
+            let (over, trim) = {
                 let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
-                ring.cost() > 0 && ring.ended.is_some_and(|at| now.since(at) > linger)
+                let over = ring.publisher.is_none() && ring.ended.is_some_and(|at| now.since(at) > linger);
+                (over && ring.cost() > 0, ring.cost() > self.bounds().bytes)
             };
-            if over {
+            if over || trim {
                 let mut ring = stream.ring.write().unwrap_or_else(PoisonError::into_inner);
-                if ring.publisher.is_none() {
-                    ring.clear();
+                if over && ring.publisher.is_none() {
+                    ring.clear()
+                } else {
+                    ring.trim(&self.bounds())
                 }
                 drop(ring);
                 stream.wake_viewers();

@@ -1,5 +1,6 @@
 //! The one who fills a stream's ring.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use media::{Kind, Unit};
@@ -80,9 +81,10 @@ impl Publisher {
             }
         }
         {
+            let bounds = self.hub.bounds();
             let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
             for item in self.pending.drain(..) {
-                ring.push(item, &self.hub.bounds);
+                ring.push(item, &bounds);
             }
         }
         self.stream.wake_viewers();
@@ -125,6 +127,7 @@ impl Drop for Publisher {
             ring.ended = Some(self.hub.latest());
         }
         self.flush();
+        self.hub.publishers.fetch_sub(1, Ordering::Relaxed);
         self.hub.leave(&self.stream);
     }
 }

@@ -82,6 +82,11 @@ impl Ring {
         self.setup = Arc::clone(&item.setup);
         self.cost = self.cost.saturating_add(item.cost());
         self.items.push_back(item);
+        self.trim(bounds);
+    }
+
+    /// Lets go of what is beyond the bounds.
+    pub fn trim(&mut self, bounds: &Bounds) {
         while self.is_over(bounds) {
             self.drop_front();
         }

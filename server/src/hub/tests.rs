@@ -1,4 +1,4 @@
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use session::Time;
 use super::{Bounds, Busy, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer};
 use crate::signal::{DATA, Signal};
 
-const BOUNDS: Bounds = Bounds { bytes: 64 << 20, time: 30_000, lag: 5_000 };
+const BOUNDS: Bounds = Bounds { bytes: 64 << 20, total: 1 << 30, time: 30_000, lag: 5_000 };
 
 fn who(id: &str) -> PublisherSnapshot {
     PublisherSnapshot { id: id.into(), protocol: Protocol::Rtmp, address: "10.0.0.1:4000".parse().unwrap() }
@@ -342,7 +342,7 @@ fn frames_of_a_stream_that_is_over_are_freed() {
 
 #[test]
 fn an_hour_leaves_no_more_in_the_ring_than_a_minute() {
-    let hub = Hub::new(Bounds { bytes: 2 << 20, time: 30_000, lag: 5_000 });
+    let hub = Hub::new(Bounds { bytes: 2 << 20, ..BOUNDS });
     let mut cam = Cam::start(&hub, "live/a");
     cam.size = 1000;
     let mut eye = Eye::open(&hub, "live/a");
@@ -376,6 +376,24 @@ fn an_hour_leaves_no_more_in_the_ring_than_a_minute() {
     assert_eq!(late.see(), "");
     cam.picture(end + 40, true);
     assert_eq!(late.see(), format!("M1@{0} V1@{0} A1@{0} K{0}", end + 40));
+}
+
+#[test]
+fn all_rings_together_are_bounded_too() {
+    let hub = Hub::new(Bounds { total: 1_000_000, ..BOUNDS });
+    let mut cams: Vec<_> = (0..4).map(|i| Cam::start(&hub, &format!("live/{i}"))).collect();
+    let all = |hub: &Hub| hub.streams().values().map(|s| s.ring.read().unwrap().cost()).sum::<usize>();
+    for i in 0..100 {
+        for cam in &mut cams {
+            cam.size = 10_000;
+            cam.picture(i * 40, i == 0);
+        }
+    }
+    assert!((900_000..=1_000_000).contains(&all(&hub)), "{}", all(&hub));
+    // More come; those that were there give way, even where they are silent now.
+    cams.extend((4..8).map(|i| Cam::start(&hub, &format!("live/{i}"))));
+    hub.tick(Time::from_millis(1_000), Duration::from_secs(10));
+    assert!(all(&hub) <= 500_000 + 4 * 1_000, "{}", all(&hub));
 }
 
 #[test]

@@ -191,10 +191,8 @@ impl Connection {
                 return Err(self.stalled());
             }
             match &self.phase {
-                Phase::Open => {
-                    if self.wake.take_if(|at| *at <= now).is_some() {
-                        self.drain(Some(Input::Tick));
-                    }
+                Phase::Open if self.wake.take_if(|at| *at <= now).is_some() => {
+                    self.drain(Some(Input::Tick));
                 }
                 Phase::Saying { reason, until } if *until <= now => {
                     return Err(End { outcome: outcome(reason), how: tap::How::ResetByUs });

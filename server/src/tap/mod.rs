@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::config::TapConfig;
-use packet::{MAX_SEGMENT, Segment, flag};
+use packet::{MAX_SEGMENT, Segment, flag, later};
 
 /// Payload bytes that may wait for the writer.
 const QUEUE_BYTES: usize = 32 << 20;
@@ -350,7 +350,7 @@ impl TapConn {
 
     fn count(&mut self, by: By, length: usize) {
         let seq = if by == By::Us { &mut self.ours } else { &mut self.theirs };
-        *seq = seq.wrapping_add((length & 0xffff_ffff) as u32);
+        *seq = later(*seq, length);
     }
 
     fn queue(&self, mut record: Record) {

@@ -47,6 +47,11 @@ pub struct Segment {
     pub flags: u8,
 }
 
+/// A sequence number `length` bytes later.
+pub fn later(seq: u32, length: usize) -> u32 {
+    seq.wrapping_add(u32::try_from(length & 0xffff_ffff).unwrap_or(0))
+}
+
 /// The headers of a segment that carries `length` bytes; `payload` are those bytes, or nothing where they are
 /// not at hand any more: the TCP checksum is then left zero, and nobody can check it in a packet cut short.
 pub fn headers(out: &mut Vec<u8>, segment: &Segment, length: usize, payload: &[Bytes]) {

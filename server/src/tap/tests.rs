@@ -1,4 +1,9 @@
-#![allow(clippy::arithmetic_side_effects, clippy::print_stderr)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr
+)]
 
 use std::io::{self, IoSlice, Write};
 use std::process::Command;

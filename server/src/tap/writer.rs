@@ -11,7 +11,7 @@ use wire::pcapng::write::{
     InterfaceOptions, SectionOptions, Statistics, interface, packet, section_header, statistics,
 };
 
-use super::packet::{MAX_SEGMENT, Segment, flag, headers};
+use super::packet::{MAX_SEGMENT, Segment, flag, headers, later};
 use super::{Record, Shared, TapState};
 use crate::clock::Clock;
 use crate::config::TapConfig;
@@ -127,7 +127,7 @@ impl Writer {
             if cut {
                 self.shared.cut.fetch_add(1, Ordering::Relaxed);
             }
-            seq = seq.wrapping_add((n & 0xffff_ffff) as u32);
+            seq = later(seq, n);
             left = left.saturating_sub(n);
             if left == 0 {
                 break;
