@@ -447,3 +447,94 @@ impl Client {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], n))
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds.saturating_mul(1000))
+    }
+
+    fn join(registry: &Registry, role: Role, totals: &Arc<StreamTotals>, now: Time) -> Arc<Client> {
+        let client = registry.connect(Protocol::Rtmp, address(7), now);
+        registry.take_part(&client, role, &"live/a".into(), totals);
+        client
+    }
+
+    #[test]
+    fn a_client_is_listed_for_a_minute_after_its_end() {
+        let (registry, totals) = (Registry::default(), Arc::default());
+        let client = join(&registry, Role::Publisher, &totals, at(0));
+        client.name_agent(&format!("a\u{7}b{}", "x".repeat(1000)));
+        client.received(1000);
+        registry.end(&client, Outcome::Reset, at(10));
+        registry.end(&client, Outcome::Done, at(11));
+        let listed = registry.clients(at(70));
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].ended, Some((at(10), Outcome::Reset)));
+        assert_eq!((listed[0].bytes_in, listed[0].agent.len()), (1000, 256));
+        assert_eq!(listed[0].connected_s(at(70)), 10.0);
+        assert_eq!(registry.clients(at(71)), []);
+        let sums = registry.totals(at(71));
+        assert_eq!(sums.sessions[&("rtmp", "publisher", "reset")], 1);
+        assert_eq!(sums.bytes["rtmp"].bytes_in, 1000);
+        assert!(sums.clients.is_empty());
+    }
+
+    #[test]
+    fn who_takes_no_part_is_counted_and_not_listed() {
+        let registry = Registry::default();
+        let client = registry.connect(Protocol::Rtmp, address(1), at(0));
+        client.received(5);
+        assert_eq!(registry.clients(at(0)), []);
+        assert_eq!(registry.totals(at(0)).bytes["rtmp"].bytes_in, 5);
+        registry.end(&client, Outcome::Protocol, at(1));
+        assert_eq!(registry.totals(at(1)).sessions[&("rtmp", "none", "protocol")], 1);
+        assert_eq!(registry.connections(), 0);
+    }
+
+    #[test]
+    fn beyond_a_thousand_the_rest_is_other_and_never_shrinks() {
+        let (registry, totals) = (Registry::default(), Arc::default());
+        let mut clients: Vec<_> =
+            (0..LISTED + 5).map(|_| join(&registry, Role::Viewer, &totals, at(0))).collect();
+        clients.iter().for_each(|c| c.sent(10));
+        let listed = |now| registry.clients(now).iter().filter(|c| c.listed).count();
+        let other = |now| registry.totals(now).other[&("rtmp", "viewer")].bytes_out;
+        assert_eq!((listed(at(1)), other(at(1))), (LISTED, 50));
+        // The first thousand and two end: of them two were other, and remain in its sum.
+        for client in clients.drain(3..) {
+            registry.end(&client, Outcome::Done, at(2));
+        }
+        assert_eq!((listed(at(30)), other(at(30))), (LISTED, 50));
+        let next = join(&registry, Role::Viewer, &totals, at(30));
+        next.sent(7);
+        assert_eq!(other(at(30)), 57, "a minute has to pass before its place is free");
+        registry.tick(at(63));
+        join(&registry, Role::Viewer, &totals, at(63));
+        assert_eq!((listed(at(63)), other(at(63))), (4, 57));
+        assert_eq!(registry.totals(at(63)).bytes["rtmp"].bytes_out, (LISTED as u64 + 5) * 10 + 7);
+    }
+
+    #[test]
+    fn a_stream_keeps_the_bytes_of_those_who_left() {
+        let (registry, totals) = (Registry::default(), Arc::<StreamTotals>::default());
+        let cam = join(&registry, Role::Publisher, &totals, at(0));
+        let eye = join(&registry, Role::Viewer, &totals, at(0));
+        (cam.received(100), cam.sent(9), eye.sent(60), eye.received(3));
+        let stream =
+            StreamState { path: "live/a".into(), totals, publisher: None, tracks: Vec::new(), viewers: 1 };
+        let traffic = |now| registry.traffic(std::slice::from_ref(&stream), now)[0];
+        let before = traffic(at(2));
+        assert_eq!((before.bytes_in, before.bytes_out), (100, 60));
+        assert_eq!((before.bps_in, before.bps_out), (400, 240));
+        registry.end(&eye, Outcome::Done, at(2));
+        let after = traffic(at(2));
+        assert_eq!((after.bytes_in, after.bytes_out, after.bps_out), (100, 60, 0));
+    }
+}

@@ -32,7 +32,7 @@ use crate::timer::Timer;
 /// Bytes read at once, into a buffer that all connections of a thread share.
 const READ: usize = 64 << 10;
 /// Bytes given to the session at once: it queues an event for each message in them.
-const SLICE: usize = 16 << 10;
+const SLICE: usize = 4 << 10;
 /// Bytes of shared blocks taken from the ring at once.
 const TAKE: usize = 128 << 10;
 /// Blocks written at once.
