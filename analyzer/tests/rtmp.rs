@@ -159,6 +159,11 @@ fn xhe_aac_and_two_more_publishers_at_once() {
     assert_eq!(analysis.sessions.len(), 5);
     let audio = track(&analysis.sessions[0], TrackKind::Audio);
     assert_eq!((audio.profile.as_deref(), audio.sample_rate), (Some("xHE-AAC"), Some(48_000)));
+    // The other two configurations say AAC-LC at 24 kHz; only the frames show SBR and PS.
+    let v2 = track(&analysis.sessions[1], TrackKind::Audio);
+    assert_eq!(v2.description, "HE-AACv2 48000 Hz stereo");
+    assert_eq!(v2.declared.as_ref().unwrap()["AudioSpecificConfig"], "LC 24000 Hz, 1 channel(s)");
+    assert_eq!(track(&analysis.sessions[2], TrackKind::Audio).description, "HE-AAC 48000 Hz stereo");
     assert_eq!(rules(&analysis), [""; 0]);
 }
 

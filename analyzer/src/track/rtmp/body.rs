@@ -2,8 +2,10 @@
 
 use wire::rtmp::message::kind;
 
-/// Kept of a media message: its headers and the start of the first NAL unit.
-const MEDIA_HEAD: usize = 64;
+/// Kept of a picture: its headers and the start of the first NAL unit.
+const PICTURE_HEAD: usize = 64;
+/// Kept of sound: a whole frame in most codecs.
+const SOUND_HEAD: usize = 2048;
 /// Kept at most of commands, metadata and codec configuration.
 pub(super) const WHOLE: usize = 256 * 1024;
 /// Kept of an Aggregate: it is split into its messages when it is whole.
@@ -27,7 +29,8 @@ impl Body {
         self.passed = 0;
         self.lost = 0;
         self.limit = match type_id {
-            kind::AUDIO | kind::VIDEO => MEDIA_HEAD,
+            kind::VIDEO => PICTURE_HEAD,
+            kind::AUDIO => SOUND_HEAD,
             kind::AGGREGATE => AGGREGATE,
             _ => WHOLE,
         };
@@ -38,7 +41,7 @@ impl Body {
         self.passed = self.passed.saturating_add(bytes.len() as u64);
         let mut rest = bytes;
         // The first two bytes of a media message tell whether it is worth keeping whole.
-        if self.kept.len() < 2 && self.limit == MEDIA_HEAD {
+        if self.kept.len() < 2 && matches!(type_id, kind::AUDIO | kind::VIDEO) && self.lost == 0 {
             let (head, tail) = rest.split_at(rest.len().min(2usize.saturating_sub(self.kept.len())));
             self.kept.extend_from_slice(head);
             rest = tail;
@@ -95,7 +98,7 @@ mod tests {
         body.push(kind::VIDEO, &[0x27]);
         body.push(kind::VIDEO, &[1, 0, 0, 0]);
         body.push(kind::VIDEO, &[9; 5000]);
-        assert_eq!((body.kept().len(), body.passed), (MEDIA_HEAD, 5005));
+        assert_eq!((body.kept().len(), body.passed), (PICTURE_HEAD, 5005));
 
         body.begin(kind::VIDEO);
         body.push(kind::VIDEO, &[0x17, 0]);

@@ -122,8 +122,10 @@ pub(super) struct Assembler {
     /// The chunk whose payload comes next: index of its stream, bytes left.
     open: Option<(usize, u64)>,
     scanner: Option<Box<Scanner>>,
-    /// Headers read since the last hole.
+    /// Headers read since the last hole or error.
     trusted: u32,
+    /// No byte is missing: what cannot be read is the sender's fault.
+    intact: bool,
     /// The latest time of any media message.
     latest: u32,
     /// What could not be read.
@@ -143,6 +145,7 @@ impl Assembler {
             open: None,
             scanner: None,
             trusted: TRUST,
+            intact: true,
             latest: 0,
             unread: Unread::default(),
         }
@@ -174,11 +177,21 @@ impl Assembler {
     /// Passes over bytes that the capture lacks.
     pub(super) fn gap(&mut self, at: At, len: u64, sink: &mut impl Sink) {
         self.trusted = 0;
+        self.intact = false;
         sink.hole();
-        if let Some(scanner) = &mut self.scanner {
-            // No header can be confirmed across the hole.
-            self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
-            return;
+        if let Some(mut scanner) = self.scanner.take() {
+            // No header can be confirmed across the hole. Where packets are cut short there is one hole after the
+            // other, and a good header right behind a hole has to do.
+            if !scanner.begins_well(self) {
+                self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
+                self.scanner = Some(scanner);
+                return;
+            }
+            scanner.drain(0, |at, bytes| self.data(at, bytes, sink));
+            if let Some(scanner) = &mut self.scanner {
+                self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
+                return;
+            }
         }
         let mut len = len;
         while let Some((index, left)) = self.open {
@@ -374,7 +387,7 @@ impl Assembler {
         if stream.open && !continues {
             let got = u64::from(basic.fmt);
             let error = Error::value(at.offset, "fmt", "3 until the message is whole", got);
-            if !stream.interrupted {
+            if self.intact && !stream.interrupted {
                 sink.trouble(Trouble { at, error, what: What::Interrupted });
                 self.unread.damaged = self.unread.damaged.saturating_add(1);
             }
@@ -414,7 +427,7 @@ impl Assembler {
             if basic.fmt > 1 || header.type_id.is_none_or(|t| !known_type(t)) {
                 return Err(error);
             }
-            if self.trusted >= TRUST {
+            if self.intact && self.trusted >= TRUST {
                 sink.trouble(Trouble { at, error, what: What::FirstChunk });
             }
         } else if header.type_id.is_none_or(|t| !known_type(t)) && !tolerable(header) {
@@ -481,7 +494,7 @@ impl Assembler {
     }
 
     fn desync(&mut self, at: At, error: Error, sink: &mut impl Sink) {
-        if self.trusted >= TRUST {
+        if self.intact && self.trusted >= TRUST {
             sink.trouble(Trouble { at, error, what: What::Desync });
         }
         sink.hole();

@@ -200,6 +200,13 @@ impl Connection {
     }
 
     fn command(&mut self, from_client: bool, message: &Message<'_>) {
+        if message.lost > 0 && from_client && has_name(message.body, "connect") {
+            let text = |name: &str| find_text(message.body, name);
+            self.tc_url = text("tcUrl").or_else(|| self.tc_url.take());
+            self.agent = text("flashVer").or_else(|| self.agent.take());
+            self.app = text("app").or_else(|| self.app.take());
+            return;
+        }
         let mut c = Cursor::new(message.body);
         let (command, error) = match Command::decode(&mut c, message.type_id == kind::COMMAND_AMF3) {
             Ok(both) => both,
@@ -375,6 +382,23 @@ impl Stream {
         let name = self.name.as_ref()?;
         Some(self.query.as_ref().map_or_else(|| name.clone(), |query| format!("{name}?{query}")))
     }
+}
+
+/// True where an AMF0 command of this name begins.
+fn has_name(body: &[u8], name: &str) -> bool {
+    body.get(3..).is_some_and(|rest| rest.starts_with(name.as_bytes())) && body.first() == Some(&2)
+}
+
+/// A text property in the part that is left of an object the capture has cut.
+fn find_text(body: &[u8], name: &str) -> Option<String> {
+    let mut key = u16::try_from(name.len()).ok()?.to_be_bytes().to_vec();
+    key.extend(name.as_bytes());
+    key.push(2);
+    let start = body.windows(key.len()).position(|window| window == key)?;
+    let value = body.get(start.saturating_add(key.len())..)?;
+    let length = usize::from(u16::from_be_bytes(*value.first_chunk::<2>()?));
+    let text = value.get(2..length.saturating_add(2))?;
+    Some(short(&String::from_utf8_lossy(text)))
 }
 
 /// A text of bounded length.

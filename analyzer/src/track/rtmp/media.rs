@@ -18,6 +18,8 @@ const MAX_TRACKS: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Media {
     tracks: Vec<((TrackKind, u8), Stats)>,
+    /// Looks for SBR that the AudioSpecificConfig of the classic audio track is silent about.
+    hidden: Option<(aac::AudioSpecificConfig, aac::sbr::Probe)>,
     /// When the first whole picture was there, nanoseconds since 1970.
     pub(super) first_picture_ns: Option<i64>,
     /// When the first whole audio frame was there, nanoseconds since 1970.
@@ -130,10 +132,15 @@ impl Media {
         header: flv::ClassicAudio,
         payload: &[u8],
     ) -> Result<(), Unreadable> {
+        let mut hidden = self.hidden.take();
         let stats = self.count(TrackKind::Audio, 0, u64::from(message.length))?;
         declared::audio_flags(header, stats);
         if header.aac == Some(AacPacketType::SequenceHeader) {
-            return audio_config(stats, payload, message);
+            let config = audio_config(stats, payload, message)?;
+            self.hidden = config
+                .filter(aac::AudioSpecificConfig::may_hide_sbr)
+                .map(|config| (config, Default::default()));
+            return Ok(());
         }
         name(stats, header.format.codec());
         match header.format {
@@ -150,6 +157,15 @@ impl Media {
         let head = if header.aac.is_some() { 2 } else { 1 };
         if message.length > head && matches!(header.aac, None | Some(AacPacketType::Raw)) {
             stats.frame(message.timestamp, 0, false);
+            let revealed = hidden.as_mut().filter(|_| message.is_whole()).and_then(|(config, probe)| {
+                probe.frame(payload);
+                Some((config, probe.verdict()?))
+            });
+            if let Some((config, hint)) = revealed {
+                reveal(stats, config, hint);
+            } else {
+                self.hidden = hidden;
+            }
             self.whole(TrackKind::Audio, message);
         }
         Ok(())
@@ -251,10 +267,14 @@ fn name(stats: &mut Stats, codec: Option<&str>) {
     }
 }
 
-fn audio_config(stats: &mut Stats, payload: &[u8], message: &Message<'_>) -> Result<(), Unreadable> {
+fn audio_config(
+    stats: &mut Stats,
+    payload: &[u8],
+    message: &Message<'_>,
+) -> Result<Option<aac::AudioSpecificConfig>, Unreadable> {
     name(stats, Some("aac"));
     if message.lost > 0 || payload.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let config = aac::AudioSpecificConfig::decode(&mut Cursor::based(payload, 2));
     let config = config.map_err(|error| Unreadable { what: Structure::Asc, error })?;
@@ -262,7 +282,21 @@ fn audio_config(stats: &mut Stats, payload: &[u8], message: &Message<'_>) -> Res
     stats.info.profile = Some(told.profile.to_owned());
     stats.info.sample_rate = Some(told.sample_rate);
     stats.info.channels = told.channels;
-    Ok(())
+    Ok(Some(config))
+}
+
+/// Corrects what the AudioSpecificConfig says by what its frames carry.
+fn reveal(stats: &mut Stats, config: &aac::AudioSpecificConfig, hint: aac::sbr::Hint) {
+    if !hint.sbr {
+        return;
+    }
+    let told = config.describe();
+    let channels = told.channels.map_or_else(String::new, |n| format!(", {n} channel(s)"));
+    stats.declare("AudioSpecificConfig", format!("{} {} Hz{channels}", told.profile, told.sample_rate));
+    let ps = hint.ps && told.channels == Some(1);
+    stats.info.profile = Some(if ps { "HE-AACv2" } else { "HE-AAC" }.to_owned());
+    stats.info.sample_rate = Some(told.sample_rate.saturating_mul(2));
+    stats.info.channels = if ps { Some(2) } else { told.channels };
 }
 
 fn video_config(
@@ -294,7 +328,7 @@ fn enhanced_config(
     match fourcc {
         FourCc::AVC1 => avc_config(stats, payload, 5),
         FourCc::HVC1 => hevc_config(stats, payload, 5),
-        FourCc::MP4A => audio_config(stats, payload, message),
+        FourCc::MP4A => audio_config(stats, payload, message).map(|_| ()),
         FourCc::OPUS => {
             // OpusHead (RFC 7845 §5.1): channels at byte 9; Opus always decodes to 48 kHz.
             stats.info.sample_rate = Some(48_000);

@@ -16,6 +16,8 @@ const WINDOW: usize = 1 << 20;
 const ENOUGH: u32 = 40;
 /// Evidence that is enough where the run ends exactly with the stream.
 const ENOUGH_AT_END: u32 = 26;
+/// Evidence that is enough right behind a hole, where only one position is tried.
+const ENOUGH_BEHIND_HOLE: u32 = 20;
 /// Headers that have to agree: one and the next two.
 const CHAIN: u32 = 3;
 /// Positions whose run goes on behind the bytes at hand.
@@ -112,7 +114,7 @@ impl Scanner {
                 break;
             }
             self.tested = self.tested.saturating_add(1);
-            if !self.begins(assembler, position) {
+            if self.begins(assembler, position).is_none() {
                 continue;
             }
             let sizes = CHUNK_SIZES.iter().copied().filter(|size| *size != current);
@@ -147,13 +149,19 @@ impl Scanner {
         }
     }
 
-    /// A cheap look at the first header: a run begins where a message begins.
-    fn begins(&self, assembler: &Assembler, position: usize) -> bool {
-        let bytes = self.bytes.get(position..).unwrap_or_default();
-        let mut c = Cursor::new(bytes);
-        let Ok(basic) = Basic::decode(&mut c) else { return false };
-        let Ok(header) = MessageHeader::decode(&mut c, basic.fmt) else { return false };
-        basic.fmt < 3 && evidence(assembler, &Overlay::default(), &basic, &header).is_some()
+    /// True where the first bytes are a header with much evidence, and nothing behind it speaks against it.
+    pub(super) fn begins_well(&self, assembler: &Assembler) -> bool {
+        self.begins(assembler, 0).is_some_and(|bits| bits >= ENOUGH_BEHIND_HOLE)
+            && self.run(assembler, 0, assembler.chunk_size, false) != Run::Wrong
+    }
+
+    /// A cheap look at the first header: a run begins where a message begins. The evidence of that header.
+    fn begins(&self, assembler: &Assembler, position: usize) -> Option<u32> {
+        let mut c = Cursor::new(self.bytes.get(position..)?);
+        let basic = Basic::decode(&mut c).ok()?;
+        let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
+        let bits = evidence(assembler, &Overlay::default(), &basic, &header).filter(|_| basic.fmt < 3)?;
+        Some(bits.saturating_add(media(&header, c.peek())))
     }
 
     fn run(&self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
@@ -174,7 +182,7 @@ impl Scanner {
                 Err(_) => return Run::Open,
             };
             let Some(more) = evidence(assembler, &seen, &basic, &header) else { return Run::Wrong };
-            bits = bits.saturating_add(more);
+            bits = bits.saturating_add(more).saturating_add(media(&header, c.peek()));
             headers = headers.saturating_add(1);
             if headers >= CHAIN && bits >= ENOUGH {
                 return Run::True;
@@ -281,7 +289,8 @@ fn evidence(assembler: &Assembler, seen: &Overlay, basic: &Basic, header: &Messa
     match basic.fmt {
         0 => {
             let id = header.stream_id.unwrap_or(0);
-            if id != 0 && !assembler.streams().iter().any(|s| s.stream_id == id) {
+            // Servers count message streams from 1, and most connections have one.
+            if id > 1 && !assembler.streams().iter().any(|s| s.stream_id == id) {
                 return None;
             }
             bits = bits.saturating_add(24);
@@ -292,8 +301,9 @@ fn evidence(assembler: &Assembler, seen: &Overlay, basic: &Basic, header: &Messa
             }
             bits = bits.saturating_add(8);
         }
+        // The chunk stream's first header may lie in the hole; media alone is believed then.
+        1 | 2 if known.is_none() && !matches!(header.type_id, Some(8 | 9)) => return None,
         1 | 2 => {
-            known?;
             if header.time.is_none_or(|delta| delta > NEAR_MS) {
                 return None;
             }
@@ -306,6 +316,16 @@ fn evidence(assembler: &Assembler, seen: &Overlay, basic: &Basic, header: &Messa
         }
     }
     Some(bits)
+}
+
+/// Evidence in the first two bytes of a media message: the ones nearly every picture or sound begins with.
+fn media(header: &MessageHeader, body: &[u8]) -> u32 {
+    match (header.type_id, body) {
+        (Some(8), [0xaf, 0 | 1, ..]) | (Some(9), [0x17 | 0x27, 0..=2, ..]) => 12,
+        (Some(8), [first, ..]) if first >> 4 == 9 => 3,
+        (Some(9), [first, ..]) if first & 0x80 != 0 => 1,
+        _ => 0,
+    }
 }
 
 fn near(time: u32, latest: u32) -> bool {

@@ -1,5 +1,5 @@
 //! The tracker fed with bytes: every form of header, every kind of hole.
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::single_range_in_vec_init)]
 
 use proptest::prelude::*;
 use wire::amf0::Amf0;

@@ -7,6 +7,8 @@
 //! then, if 16 bits or more are left: 0x2b7(11) object type 5 SBR(1) frequency(4) [0x548(11) PS(1)]
 //! ```
 
+pub mod sbr;
+
 use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::trace::{Field, Trace, field};
