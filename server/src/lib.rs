@@ -6,7 +6,7 @@ mod budget;
 mod clock;
 pub mod config;
 mod http;
-pub mod hub;
+mod hub;
 mod limited;
 mod rate;
 mod registry;

@@ -526,7 +526,10 @@ mod tests {
         let (registry, totals) = (Registry::default(), Arc::<StreamTotals>::default());
         let cam = join(&registry, Role::Publisher, &totals, at(0));
         let eye = join(&registry, Role::Viewer, &totals, at(0));
-        (cam.received(100), cam.sent(9), eye.sent(60), eye.received(3));
+        cam.received(100);
+        cam.sent(9);
+        eye.sent(60);
+        eye.received(3);
         let stream =
             StreamState { path: "live/a".into(), totals, publisher: None, tracks: Vec::new(), viewers: 1 };
         let traffic = |now| registry.traffic(std::slice::from_ref(&stream), now)[0];

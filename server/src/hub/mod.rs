@@ -19,7 +19,7 @@ use media::Track;
 use model::Protocol;
 use session::Time;
 
-pub use item::{Item, Setup, What};
+pub use item::{Item, What};
 pub use publisher::Publisher;
 use ring::Ring;
 pub use viewer::{Piece, Took, Viewer};
