@@ -1,11 +1,11 @@
 //! Chunks to messages, for a reader that was not asked: nothing is refused that could still make sense, holes
 //! are skipped, and after one the stream is found again where several headers in a row agree.
 
-use wire::rtmp::chunk::{Basic, DEFAULT_CHUNK_SIZE, EXTENDED, MAX_CHUNK_SIZE, MessageHeader};
+use wire::rtmp::chunk::{Basic, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MessageHeader};
 use wire::rtmp::message::kind;
 use wire::{Cursor, Error, Problem};
 
-use super::body::Body;
+use super::chunk_stream::Chunked;
 use super::resync::{Found, Scanner};
 use crate::flow::At;
 
@@ -90,28 +90,6 @@ pub(super) struct Unread {
     pub(super) resyncs: u32,
 }
 
-/// State of one chunk stream.
-#[derive(Debug)]
-pub(super) struct Chunked {
-    pub(super) csid: u32,
-    pub(super) timestamp: u32,
-    delta: u32,
-    pub(super) length: u32,
-    pub(super) type_id: u8,
-    pub(super) stream_id: u32,
-    /// The field of the last extended timestamp in force.
-    extended: Option<u32>,
-    /// The last header with a time was of format 0, whose time is no delta.
-    absolute: bool,
-    /// A message is under way.
-    pub(super) open: bool,
-    /// A hole or an unread stretch lies behind us; how much of an open message is left is not known.
-    pub(super) interrupted: bool,
-    body: Body,
-    first: At,
-    wire_bytes: u64,
-}
-
 /// Puts the messages of one direction together.
 #[derive(Debug)]
 pub(super) struct Assembler {
@@ -127,7 +105,7 @@ pub(super) struct Assembler {
     /// No byte is missing: what cannot be read is the sender's fault.
     intact: bool,
     /// The latest time of any media message.
-    latest: u32,
+    latest: Option<u32>,
     /// What could not be read.
     pub(super) unread: Unread,
 }
@@ -146,9 +124,16 @@ impl Assembler {
             scanner: None,
             trusted: TRUST,
             intact: true,
-            latest: 0,
+            latest: None,
             unread: Unread::default(),
         }
+    }
+
+    /// Somewhere in a connection: chunk size, chunk streams and times are not known.
+    pub(super) fn in_the_middle() -> Self {
+        let mut this = Self { trusted: 0, intact: false, ..Self::new() };
+        this.lose_sync();
+        this
     }
 
     /// Takes the next bytes of the stream.
@@ -263,7 +248,7 @@ impl Assembler {
     }
 
     /// The latest time of any media message.
-    pub(super) fn latest(&self) -> u32 {
+    pub(super) fn latest(&self) -> Option<u32> {
         self.latest
     }
 
@@ -348,7 +333,7 @@ impl Assembler {
     fn may_be_extended(&self, bytes: &[u8], basic: usize) -> bool {
         let Ok(header) = Basic::decode(&mut Cursor::new(bytes)) else { return false };
         let Some(stream) = self.streams.iter().find(|s| s.csid == header.csid) else { return false };
-        let Some(field) = stream.extended else { return false };
+        let Some(field) = stream.extended_field() else { return false };
         let here = bytes.get(basic..).unwrap_or_default();
         let here = here.get(..here.len().min(4)).unwrap_or_default();
         // A message of its own may carry its own time, which cannot be foreseen.
@@ -365,7 +350,7 @@ impl Assembler {
             Some(index) => index,
             None => self.first_chunk(at, &basic, &header, sink)?,
         };
-        let latest = self.latest;
+        let latest = self.latest.unwrap_or(0);
         let Some(stream) = self.streams.get_mut(index) else { return Ok(c.position()) };
         if basic.fmt == 3 && stream.interrupted {
             // How much is left of the message that the hole cut is not known; that is no fault of the sender.
@@ -373,7 +358,7 @@ impl Assembler {
             return Err(Error::value(at.offset, "fmt", "0 to 2 behind a hole", 3));
         }
         if basic.fmt == 3
-            && let Some(field) = stream.extended
+            && let Some(field) = stream.extended_field()
         {
             header.time = stream.repeated_time(c.peek(), field);
             if header.time.is_some() {
@@ -467,7 +452,7 @@ impl Assembler {
             done_ns: at.ready_ns,
         };
         if matches!(message.type_id, kind::AUDIO | kind::VIDEO) {
-            self.latest = message.timestamp;
+            self.latest = Some(message.timestamp);
         }
         sink.message(&message);
         let control = (message.type_id, message.body.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)));
@@ -528,110 +513,6 @@ impl Assembler {
                 scanner.drain(position, |at, bytes| self.data(at, bytes, sink));
             }
         }
-    }
-}
-
-impl Chunked {
-    fn new(csid: u32, at: At) -> Self {
-        Self {
-            csid,
-            timestamp: 0,
-            delta: 0,
-            length: 0,
-            type_id: 0,
-            stream_id: 0,
-            extended: None,
-            absolute: false,
-            open: false,
-            interrupted: false,
-            body: Body::default(),
-            first: at,
-            wire_bytes: 0,
-        }
-    }
-
-    /// The field of the extended timestamp in force.
-    pub(super) fn extended_field(&self) -> Option<u32> {
-        self.extended
-    }
-
-    /// Bytes of a format 3 header on this chunk stream.
-    fn continuation_header(&self) -> u64 {
-        let basic: u64 = match self.csid {
-            0..=63 => 1,
-            64..=319 => 2,
-            _ => 3,
-        };
-        if self.extended.is_some() { basic.saturating_add(4) } else { basic }
-    }
-
-    /// A repeated extended timestamp behind a format 3 header, if those four bytes are one. Senders repeat the
-    /// field as it was or write the time they mean; some leave it out, and then payload stands there.
-    fn repeated_time(&self, bytes: &[u8], field: u32) -> Option<u32> {
-        let four = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
-        if four == field || four == self.timestamp {
-            return Some(four);
-        }
-        let step = four.wrapping_sub(self.timestamp);
-        (!self.open && four >= EXTENDED && step < 60_000).then_some(four)
-    }
-
-    /// True where a header in the middle of a message goes on with it.
-    fn continues(&self, fmt: u8, header: &MessageHeader) -> bool {
-        match fmt {
-            3 => true,
-            _ if self.interrupted => false,
-            // Some senders repeat a whole header in place of format 3.
-            0 => {
-                self.body.passed > 0
-                    && header.length == Some(self.length)
-                    && header.type_id == Some(self.type_id)
-                    && header.time == Some(self.timestamp)
-            }
-            1 => self.body.passed > 0 && header.length == Some(self.length) && header.time == Some(0),
-            _ => false,
-        }
-    }
-
-    /// Takes over what the header of a new message says.
-    fn begin(&mut self, fmt: u8, header: &MessageHeader, latest: u32) {
-        self.length = header.length.unwrap_or(self.length);
-        self.type_id = header.type_id.unwrap_or(self.type_id);
-        self.stream_id = header.stream_id.unwrap_or(self.stream_id);
-        if fmt < 3 {
-            self.extended = header.time.filter(|_| header.extended);
-        }
-        match (fmt, header.time) {
-            (0, Some(time)) => {
-                self.timestamp = time;
-                self.delta = time;
-                self.absolute = true;
-            }
-            (1 | 2, Some(delta)) => {
-                self.delta = delta;
-                self.timestamp = self.timestamp.wrapping_add(delta);
-                self.absolute = false;
-            }
-            (_, Some(time)) if time != self.delta || self.absolute => {
-                // An extended time repeated on a message of its own: the time itself.
-                self.timestamp = time;
-            }
-            _ => self.timestamp = self.timestamp.wrapping_add(self.step(latest)),
-        }
-        self.open = true;
-        self.interrupted = false;
-        self.body.begin(self.type_id);
-    }
-
-    /// The delta of a message without any header. After format 0 the specification takes the absolute time for
-    /// it (§5.3.1.2.4) and several servers take 0: what lies closer to the other media is meant.
-    fn step(&self, latest: u32) -> u32 {
-        if !self.absolute {
-            return self.delta;
-        }
-        let distance = |time: u32| time.wrapping_sub(latest).cast_signed().unsigned_abs();
-        let by_text = self.timestamp.wrapping_add(self.delta);
-        if distance(by_text) < distance(self.timestamp) || self.timestamp < 100 { self.delta } else { 0 }
     }
 }
 

@@ -23,6 +23,11 @@ pub(super) struct Half {
 }
 
 impl Half {
+    /// A handshake that took place before the capture began.
+    pub(super) fn done() -> Self {
+        Self { passed: LENGTH, lost: true, ..Self::default() }
+    }
+
     /// Takes bytes; returns those behind the handshake.
     pub(super) fn push<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let left = usize::try_from(LENGTH.saturating_sub(self.passed)).unwrap_or(usize::MAX);

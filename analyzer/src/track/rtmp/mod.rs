@@ -4,6 +4,7 @@
 //! bytes both ways, and behind them a chunk header that makes sense. Nothing is kept of what cannot be one.
 
 mod body;
+mod chunk_stream;
 mod chunks;
 mod connection;
 mod declared;
@@ -20,6 +21,9 @@ use crate::finding::Note;
 use crate::flow::{At, ConnInfo, ConnStats, Dir, End, Missing};
 use crate::track::Stats;
 use model::Role;
+
+/// The port registered for RTMP.
+const PORT: u16 = 1935;
 
 /// What a connection turned out to be, so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,10 @@ pub struct Tracker {
     client: Option<Dir>,
     sides: [Side; 2],
     connection: Connection,
+    /// Where the capture begins inside the connection.
+    late: Option<At>,
+    from_start: bool,
+    ports: [u16; 2],
 }
 
 /// One direction.
@@ -99,7 +107,23 @@ impl Tracker {
             client: info.client_known.then_some(Dir::AToB),
             sides: [Side::new(), Side::new()],
             connection: Connection::default(),
+            late: None,
+            from_start: info.client_known,
+            ports: [info.a.port(), info.b.port()],
         }
+    }
+
+    /// Takes up a connection on RTMP's port whose beginning the capture lacks; false for all others. In the middle
+    /// of a stream RTMP is recognised by a run of chunks, and looking for one everywhere is not worth it.
+    fn join_late(&mut self, at: At) -> bool {
+        let [a, b] = self.ports;
+        if self.late.is_some() || self.from_start || (a == PORT) == (b == PORT) {
+            return false;
+        }
+        self.client = Some(if b == PORT { Dir::AToB } else { Dir::BToA });
+        self.late = Some(at);
+        self.sides = [Side::in_the_middle(), Side::in_the_middle()];
+        true
     }
 
     /// What the connection is, as far as it is known.
@@ -118,6 +142,9 @@ impl Tracker {
         let (side, peer) = if dir == Dir::AToB { (a, b) } else { (b, a) };
         let rest = if side.hello.is_done() { bytes } else { side.hello.push(bytes) };
         if !side.hello.is_plausible() {
+            if self.join_late(at) {
+                return self.data(dir, at, bytes);
+            }
             self.verdict = Verdict::Other;
             return;
         }
@@ -181,6 +208,12 @@ impl Tracker {
             let what = if dir == client { "client to server" } else { "server to client" };
             side.hole_notes(what).into_iter().for_each(|note| self.connection.notes.push(note));
         }
+        if let Some(at) = self.late {
+            let rule = &spec::capture::STARTED_LATE;
+            let text = "the capture begins inside the connection: who asked for what is not known";
+            self.connection.notes.push(Note::new(rule, text).at(at));
+            clean = false;
+        }
         if let Some(note) = self.other_direction(client, stats) {
             self.connection.notes.push(note);
         }
@@ -191,7 +224,7 @@ impl Tracker {
     fn unfinished(&self, client: Dir, end: End, stats: &ConnStats) -> Option<Note> {
         let [a, b] = &self.sides;
         let (mine, theirs) = if client == Dir::AToB { (a, b) } else { (b, a) };
-        let seen = mine.hello.has_hello() || (mine.hello.passed > 0 && stats.info.b.port() == 1935);
+        let seen = mine.hello.has_hello() || (mine.hello.passed > 0 && stats.info.b.port() == PORT);
         if self.verdict == Verdict::Other
             || !seen
             || !mine.hello.is_plausible()
@@ -269,6 +302,10 @@ impl Tracker {
 impl Side {
     fn new() -> Self {
         Self { hello: Half::default(), chunks: Assembler::new(), messages: 0, holes: [None; 2] }
+    }
+
+    fn in_the_middle() -> Self {
+        Self { hello: Half::done(), chunks: Assembler::in_the_middle(), ..Self::new() }
     }
 
     /// What the capture lacks of this direction, and what that cost.

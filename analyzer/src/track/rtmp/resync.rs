@@ -7,7 +7,8 @@
 use wire::Cursor;
 use wire::rtmp::chunk::{Basic, MessageHeader};
 
-use super::chunks::{Assembler, Chunked, known_type};
+use super::chunk_stream::Chunked;
+use super::chunks::{Assembler, known_type};
 use crate::flow::At;
 
 /// Bytes kept while searching.
@@ -294,12 +295,13 @@ fn evidence(assembler: &Assembler, seen: &Overlay, basic: &Basic, header: &Messa
                 return None;
             }
             bits = bits.saturating_add(24);
-            let near = header.time.is_some_and(|t| near(t, assembler.latest()));
-            // Servers send their own messages with time 0.
-            if !near && header.time != Some(0) {
-                return None;
+            if let Some(latest) = assembler.latest() {
+                // Servers send their own messages with time 0.
+                if !header.time.is_some_and(|time| time == 0 || near(time, latest)) {
+                    return None;
+                }
+                bits = bits.saturating_add(8);
             }
-            bits = bits.saturating_add(8);
         }
         // The chunk stream's first header may lie in the hole; media alone is believed then.
         1 | 2 if known.is_none() && !matches!(header.type_id, Some(8 | 9)) => return None,

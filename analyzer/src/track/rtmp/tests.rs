@@ -456,6 +456,47 @@ fn garbage_behind_a_handshake_is_a_finding() {
 }
 
 #[test]
+fn a_capture_that_begins_inside_a_connection_is_taken_up_on_the_known_port() {
+    let bytes = stream(4096, 40);
+    for (port, known) in [(1935, true), (1936, false)] {
+        let info =
+            ConnInfo { b: format!("192.0.2.2:{port}").parse().unwrap(), client_known: false, ..info() };
+        let mut tracker = Tracker::new(&info);
+        for (n, piece) in bytes[10_000..].chunks(1400).enumerate() {
+            tracker.data(Dir::BToA, at(n * 1400), piece);
+        }
+        let stats = ConnStats { info, ..stats() };
+        assert_eq!(tracker.verdict() == Verdict::Rtmp, known);
+        let Ok(outcome) = tracker.close(End::Capture, &stats) else { continue };
+        let [session] = &outcome.sessions[..] else { panic!() };
+        assert_eq!((session.role, session.path.as_deref()), (Role::Viewer, None));
+        // The ninth pair is cut; 31 are behind it.
+        let frames: Vec<_> = session.tracks.iter().map(|t| t.frames).collect();
+        assert_eq!(frames, [31, 31]);
+        let rules: Vec<_> = outcome.notes.iter().map(|n| n.rule.id).collect();
+        assert!(rules.contains(&"capture.started-late") && !outcome.clean, "{rules:?}");
+    }
+}
+
+#[test]
+fn packets_cut_short_still_show_their_messages() {
+    // As with a snap length: of every message, in a packet of its own, only the first 60 bytes are there.
+    let mut bytes = stream(4096, 0);
+    let (mut holes, mut count) = (Vec::new(), 0);
+    for n in 0..50 {
+        for (csid, type_id, length) in [(6, 9, 3000), (4, 8, 200)] {
+            let start = bytes.len();
+            message(&mut bytes, 4096, csid, type_id, n * 40, length);
+            holes.push(start + 60..bytes.len());
+            count += 1;
+        }
+    }
+    let (seen, assembler) = read(&bytes, 5000, &holes);
+    assert_eq!(seen.messages.len(), 1 + count);
+    assert_eq!((assembler.unread.damaged, assembler.unread.bytes), (count as u64, 0));
+}
+
+#[test]
 fn bad_amf_is_told_with_its_position() {
     let mut tracker = Tracker::new(&info());
     let mut hello = vec![3];
