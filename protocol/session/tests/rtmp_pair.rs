@@ -303,3 +303,26 @@ fn the_oldest_incomplete_message_is_told_with_its_time() {
     assert_eq!(pair.server.open_since(), Some(Time::from_millis(7000)));
     assert_eq!(pair.server.open_bytes(), 88);
 }
+
+#[test]
+fn media_right_behind_the_publish_waits_for_the_decision() {
+    let mut server = Server::new(ServerConfig::default(), 1, Time::default());
+    let mut bytes = hello();
+    let command = Head { csid: 3, type_id: 20, ..Head::default() };
+    let mut connect = Command::new("connect", 1.0, vec![]);
+    connect.object = Amf0::object([("app", Amf0::text("live"))]);
+    write_message(&mut bytes, 128, &command, &[&connect.encode()]);
+    write_message(&mut bytes, 128, &command, &[&Command::new("createStream", 2.0, vec![]).encode()]);
+    let publish = Command::new("publish", 3.0, vec![Amf0::text("cam"), Amf0::text("live")]);
+    write_message(&mut bytes, 128, &Head { stream_id: 1, ..command }, &[&publish.encode()]);
+    let video = Head { csid: 6, type_id: 9, stream_id: 1, timestamp: 0 };
+    write_message(&mut bytes, 128, &video, &[&[0x17, 1, 0, 0, 0, 1]]);
+    server.handle(Time::default(), Input::Bytes(&bytes[..bytes.len() - 3]));
+    server.handle(Time::default(), Input::Bytes(&bytes[bytes.len() - 3..]));
+    let is_media = |o: &Output| matches!(o, Output::Event(Event::Media { .. }));
+    assert!(!outputs(&mut server).iter().any(is_media));
+    server.handle(Time::default(), Input::Do(Action::Accept { stream: 1 }));
+    let all = outputs(&mut server);
+    assert_eq!(all.iter().filter(|o| is_media(o)).count(), 1);
+    assert!(!all.iter().any(|o| matches!(o, Output::Event(Event::Misbehaved(_)))));
+}

@@ -45,8 +45,13 @@ impl Link {
         }
     }
 
+    /// A burst of tiny messages makes a long queue; once dry, a connection keeps none of it.
     pub fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.is_none() && self.out.capacity() > 64 {
+            self.out = VecDeque::new();
+        }
+        next
     }
 
     pub fn push(&mut self, output: Output) {

@@ -68,6 +68,8 @@ pub struct Server {
     heard: Time,
     /// The wake-up asked for last.
     wake: Option<Time>,
+    /// What came behind a publish or play that waits for the driver's decision: what it means depends on it.
+    behind: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Server {
             began: now,
             heard: now,
             wake: None,
+            behind: Vec::new(),
         };
         server.plan();
         server
@@ -129,7 +132,10 @@ impl Server {
             }
             Input::Closed => self.link.close(Reason::PeerClosed),
             Input::Tick => self.tick(now),
-            Input::Do(action) => self.act(action),
+            Input::Do(action) => {
+                self.act(action);
+                self.go_on();
+            }
             Input::Sent(_) => {}
         }
     }
@@ -209,12 +215,33 @@ impl Server {
                 Err(error) => return self.link.close(Reason::Protocol(error)),
             }
         }
-        while let Some(message) = self.link.next(&mut input) {
-            self.message(message);
-        }
+        self.messages(input);
     }
 
     // --- messages ---
+
+    fn messages(&mut self, mut input: &[u8]) {
+        while !self.is_undecided()
+            && let Some(message) = self.link.next(&mut input)
+        {
+            self.message(message);
+        }
+        if !self.link.closed {
+            self.behind.extend_from_slice(input);
+        }
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.streams.values().any(|s| matches!(s, Stream::Asked { .. }))
+    }
+
+    /// Reads on once the driver has decided.
+    fn go_on(&mut self) {
+        if !self.link.closed && !self.behind.is_empty() && !self.is_undecided() {
+            let behind = std::mem::take(&mut self.behind);
+            self.messages(&behind);
+        }
+    }
 
     fn message(&mut self, message: Message) {
         let stream = message.head.stream_id;

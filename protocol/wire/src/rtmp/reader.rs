@@ -137,6 +137,15 @@ impl Reader {
 
     fn payload(&mut self, csid: u32, bytes: &[u8]) -> Option<Message> {
         let stream = self.streams.get_mut(&csid)?;
+        let held = stream.payload.len();
+        let need = held.saturating_add(bytes.len());
+        if need > stream.payload.capacity() {
+            // A quarter more than is there, but no more than the message will have: a crowd of open messages
+            // then takes little more memory than it has sent, and a whole message exactly its own.
+            let length = usize::try_from(stream.length).unwrap_or(usize::MAX);
+            let grown = need.saturating_add(held >> 2).min(length).max(need);
+            stream.payload.reserve_exact(grown.saturating_sub(held));
+        }
         stream.payload.extend_from_slice(bytes);
         self.held = self.held.saturating_add(bytes.len());
         if (stream.payload.len() as u64) < u64::from(stream.length) {
