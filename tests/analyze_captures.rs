@@ -27,7 +27,7 @@ struct Known {
     /// TCP payload to the server and to the client.
     bytes: (u64, u64),
     video: &'static str,
-    /// Coded pictures: decoder configuration and end of sequence are none.
+    /// Messages that carry a picture or the end of the sequence; the decoder configuration is not among them.
     pictures: u64,
     audio: &'static str,
     audio_frames: u64,
@@ -52,7 +52,7 @@ const CAPTURES: &[(&str, &[Known])] = &[
     (
         "own/a_rtmp_1pub_3play.pcapng",
         &[
-            known(PUB, "app/teststream", 39806, (3_094_325, 3602), ("h264", 450), ("aac", 646)),
+            known(PUB, "app/teststream", 39806, (3_094_325, 3602), ("h264", 451), ("aac", 646)),
             known(VIEW, "app/teststream", 39808, (3493, 2_463_868), ("h264", 361), ("aac", 518)),
             known(VIEW, "app/teststream", 39824, (3493, 2_103_479), ("h264", 306), ("aac", 519)),
             known(VIEW, "app/teststream", 39838, (3493, 2_167_812), ("h264", 317), ("aac", 518)),
@@ -61,7 +61,7 @@ const CAPTURES: &[(&str, &[Known])] = &[
     (
         "own/e_rtmp_chunk60000_port1936.pcapng",
         &[
-            known(PUB, "live/s60k", 0, (1_675_994, 3602), ("h264", 240), ("aac", 345)),
+            known(PUB, "live/s60k", 0, (1_675_994, 3602), ("h264", 241), ("aac", 345)),
             known(VIEW, "live/s60k", 0, (3483, 819_597), ("h264", 116), ("aac", 217)),
         ],
     ),
@@ -76,8 +76,8 @@ const CAPTURES: &[(&str, &[Known])] = &[
         "own/p03_rtmp_he_aac_xhe_aac.pcapng",
         &[
             known(PUB, "live/xhe", 55196, (31_435, 3602), NO_VIDEO, ("aac", 375)),
-            known(PUB, "live/hev2", 55208, (259_389, 3602), ("h264", 200), ("aac", 188)),
-            known(PUB, "live/hev1", 55210, (274_761, 3602), ("h264", 200), ("aac", 188)),
+            known(PUB, "live/hev2", 55208, (259_389, 3602), ("h264", 201), ("aac", 188)),
+            known(PUB, "live/hev1", 55210, (274_761, 3602), ("h264", 201), ("aac", 188)),
             known(VIEW, "live/xhe", 55222, (3481, 21_368), NO_VIDEO, ("aac", 238)),
             known(VIEW, "live/hev2", 55224, (3483, 63_467), ("h264", 42), ("aac", 73)),
         ],
@@ -94,18 +94,18 @@ const CAPTURES: &[(&str, &[Known])] = &[
     (
         "own/p09_rtmp_lossy_path_server_side.pcapng",
         &[
-            known(PUB, "", 44052, (803_871, 3602), ("h264", 200), ("aac", 376)),
-            known(VIEW, "", 44064, (3442, 417_572), ("h264", 100), ("aac", 243)),
+            known(PUB, "", 44052, (803_871, 3602), ("h264", 201), ("aac", 376)),
+            known(VIEW, "", 44064, (3442, 417_572), ("h264", 101), ("aac", 243)),
         ],
     ),
     (
         "own/p11_rtmp_extended_timestamp.pcapng",
         &[
-            known(PUB, "live/ff", 39340, (294_743, 3602), ("h264", 200), ("aac", 376)),
-            known(PUB, "live/own", 39350, (298_812, 3602), ("h264", 200), ("aac", 376)),
+            known(PUB, "live/ff", 39340, (294_743, 3602), ("h264", 201), ("aac", 376)),
+            known(PUB, "live/own", 39350, (298_812, 3602), ("h264", 201), ("aac", 376)),
             known(VIEW, "live/ff", 39356, (3445, 190_679), ("h264", 121), ("aac", 238)),
-            known(VIEW, "live/own", 39366, (3485, 96_643), ("h264", 50), ("aac", 176)),
-            known(VIEW, "live/own", 39374, (3405, 95_455), ("h264", 50), ("aac", 170)),
+            known(VIEW, "live/own", 39366, (3485, 96_643), ("h264", 51), ("aac", 176)),
+            known(VIEW, "live/own", 39374, (3405, 95_455), ("h264", 51), ("aac", 170)),
             known(VIEW, "live/ff", 39380, (3479, 74_302), ("h264", 43), ("aac", 96)),
         ],
     ),

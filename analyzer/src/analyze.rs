@@ -50,7 +50,7 @@ impl Analyzer {
     }
 
     /// Reads a capture file as far as it goes; returns its packets. What is wrong with it becomes a finding; an
-    /// error comes back only where it could not be read at all.
+    /// error comes back only where no packet could be read.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<u64, CaptureError> {
         let name = path.as_ref().display().to_string();
         let opened = capture::Reader::open(path);
@@ -77,6 +77,7 @@ impl Analyzer {
                 return Err(error);
             }
         };
+        let mut first_error = None;
         while let Some(next) = reader.next() {
             match next {
                 Ok(packet) => {
@@ -87,7 +88,10 @@ impl Analyzer {
                     self.conversations.add(packet.time_ns, packet.orig_len, &parsed);
                     self.flows.packet(packet.number, packet.time_ns, &parsed, hub);
                 }
-                Err(error) => self.fault(index, &error),
+                Err(error) => {
+                    self.fault(index, &error);
+                    first_error.get_or_insert(error);
+                }
             }
         }
         let summary = reader.summary();
@@ -100,7 +104,10 @@ impl Analyzer {
             self.faults.push((index, note));
         }
         self.captures.push(summary);
-        Ok(packets)
+        match first_error {
+            Some(error) if packets == 0 => Err(error),
+            _ => Ok(packets),
+        }
     }
 
     fn fault(&mut self, file: usize, error: &CaptureError) {

@@ -156,6 +156,7 @@ mod tests {
             sample_rate: Some(48_000),
             channels: Some(2),
             frames: 1,
+            end_of_sequence: 0,
             key_frames: 0,
             bytes: 1,
             bps: None,

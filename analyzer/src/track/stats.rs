@@ -43,6 +43,8 @@ pub struct Stats {
     pub frames: u64,
     /// Pictures a decoder can start at.
     pub key_frames: u64,
+    /// Messages that only end the sequence.
+    ends: u64,
     /// Payload bytes of all packets of the track.
     pub bytes: u64,
     clock: Clock,
@@ -84,6 +86,7 @@ impl Stats {
             declared: BTreeMap::new(),
             frames: 0,
             key_frames: 0,
+            ends: 0,
             bytes: 0,
             clock: Clock::default(),
             gop: GopCounter::default(),
@@ -139,6 +142,11 @@ impl Stats {
         }
     }
 
+    /// Counts a message that only says that the sequence ends.
+    pub fn end_of_sequence(&mut self) {
+        self.ends = self.ends.saturating_add(1);
+    }
+
     /// Frames per second as the timestamps have it.
     pub fn frame_rate(&self) -> Option<f64> {
         let (steps, ms) = (self.clock.steps, self.clock.stepped_ms);
@@ -168,7 +176,8 @@ impl Stats {
             height: self.info.height,
             sample_rate: self.info.sample_rate,
             channels: self.info.channels,
-            frames: self.frames,
+            frames: self.frames.saturating_add(self.ends),
+            end_of_sequence: self.ends,
             key_frames: self.key_frames,
             bytes: self.bytes,
             lost_packets: None,

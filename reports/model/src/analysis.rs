@@ -270,8 +270,12 @@ pub struct Track {
     pub sample_rate: Option<u32>,
     /// Channels of the decoded audio.
     pub channels: Option<u8>,
-    /// Pictures or audio frames; codec configuration is not counted.
+    /// Messages that carry a picture or an audio frame, and those that end the sequence; codec configuration is
+    /// not counted.
     pub frames: u64,
+    /// How many of [`frames`](Self::frames) only end the sequence (AVC packet type 2): they carry no picture.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub end_of_sequence: u64,
     /// Pictures a decoder can start at.
     pub key_frames: u64,
     /// Message or packet payload of the track.
@@ -288,6 +292,13 @@ pub struct Track {
     pub description: String,
     /// Distance between key frames; null where fewer than two were seen.
     pub gop: Option<Gop>,
+}
+
+impl Track {
+    /// Pictures or audio frames: what a decoder would be given.
+    pub fn coded_frames(&self) -> u64 {
+        self.frames.saturating_sub(self.end_of_sequence)
+    }
 }
 
 /// Distances between key frames.

@@ -198,7 +198,7 @@ fn track(track: &Track) -> Value {
     json!({
         "kind": match track.kind { TrackKind::Video => "video", TrackKind::Audio => "audio", TrackKind::Data => "data" },
         "description": track.description,
-        "frames": count(track.frames),
+        "frames": count(track.coded_frames()),
         "key_frames": video.then(|| count(track.key_frames)),
         "gop": track.gop.map(|g| if g.min_frames == g.max_frames {
             format!("{} frames, {} s", count(g.min_frames), decimal(g.mean_s))

@@ -125,8 +125,8 @@ fn about(page: &mut Page, client: &Client<'_>) {
 fn frames(session: &Session) -> Option<String> {
     let of = |kind| session.tracks.iter().find(|t| t.kind == kind);
     match (of(TrackKind::Video), of(TrackKind::Audio)) {
-        (Some(video), _) => Some(plural(video.frames, "picture")),
-        (None, Some(audio)) => Some(plural(audio.frames, "audio frame")),
+        (Some(video), _) => Some(plural(video.coded_frames(), "picture")),
+        (None, Some(audio)) => Some(plural(audio.coded_frames(), "audio frame")),
         (None, None) => None,
     }
 }
@@ -140,7 +140,7 @@ fn several_connections(session: &Session) -> Option<String> {
 fn describe(page: &mut Page, track: &Track) {
     let mut what = vec![track.description.clone()];
     what.extend(track.bps.map(|bps| rate(Some(bps))));
-    let mut facts = vec![plural(track.frames, "frame")];
+    let mut facts = vec![plural(track.coded_frames(), "frame")];
     if track.kind == TrackKind::Video {
         facts.push(format!("{} key", count(track.key_frames)));
         // The description may have the rate already; it is told once.

@@ -158,7 +158,7 @@ fn codecs(name: &str, published: &Account, session: Option<&Session>) -> Check {
 fn frames(name: &str, account: &Account, session: Option<&Session>) -> Check {
     let of = |kind| account.of(kind).count() as u64;
     let in_packets = |kind| {
-        session.iter().flat_map(|s| &s.tracks).filter(|t| t.kind == kind).map(|t| t.frames).sum::<u64>()
+        session.iter().flat_map(|s| &s.tracks).filter(|t| t.kind == kind).map(|t| t.coded_frames()).sum::<u64>()
     };
     let want = (of(Kind::Video), of(Kind::Audio));
     let got = (in_packets(TrackKind::Video), in_packets(TrackKind::Audio));

@@ -112,6 +112,9 @@ impl Media {
                     return video_config(stats, codec, c.peek(), message);
                 }
                 name(stats, codec.codec());
+                if kind == Some(AvcPacketType::EndOfSequence) {
+                    stats.end_of_sequence();
+                }
                 let picture = matches!(kind, None | Some(AvcPacketType::Nalu)) && !empty;
                 if picture {
                     if codec == CodecId::H263 {

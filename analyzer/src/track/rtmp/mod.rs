@@ -318,9 +318,11 @@ impl Side {
             .filter_map(|((hole, rule), words)| {
                 let (at, count, bytes) = (*hole)?;
                 let message = format!(
-                    "{what}: {bytes} bytes {words} in {count} places; {} messages are damaged and {} further bytes \
-                     could not be told apart",
-                    unread.damaged, unread.bytes
+                    "{what}: {bytes} bytes {words} ({count} {}); damaged messages: {}, further bytes that could \
+                     not be told apart: {}",
+                    if count == 1 { "hole" } else { "holes" },
+                    unread.damaged,
+                    unread.bytes
                 );
                 let mut note = Note::new(rule, message).at(at).want_got("every byte", format!("{bytes} bytes less"));
                 note.count = count;
