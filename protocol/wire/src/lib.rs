@@ -12,6 +12,7 @@ pub mod codec;
 pub mod cursor;
 pub mod error;
 pub mod flv;
+pub mod hls;
 pub mod net;
 pub mod pcap;
 pub mod pcapng;
