@@ -13,6 +13,8 @@ pub(crate) struct Contradiction<'a> {
     pub(crate) declared: &'a str,
     /// What is so.
     pub(crate) real: String,
+    /// The claim is a constant that means nothing: the flag bits of an AAC tag (FLV v10.1 §E.4.2.1).
+    pub(crate) constant: bool,
 }
 
 /// The claims about a track that its bitstream contradicts. A claim that cannot be compared is left out.
@@ -21,7 +23,8 @@ pub(crate) fn contradictions(track: &Track) -> Vec<Contradiction<'_>> {
     claims
         .filter_map(|(claim, declared)| {
             let real = contradiction(track, claim, declared)?;
-            Some(Contradiction { claim, declared, real })
+            let constant = track.codec.as_deref() == Some("aac") && claim.starts_with("sound_");
+            Some(Contradiction { claim, declared, real, constant })
         })
         .collect()
 }

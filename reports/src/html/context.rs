@@ -193,7 +193,8 @@ fn connection(c: &Connection) -> Value {
 
 fn track(track: &Track) -> Value {
     let wrong = contradictions(track);
-    let real = |claim: &str| wrong.iter().find(|c| c.claim == claim).map(|c| c.real.clone());
+    let real = |claim: &str| wrong.iter().find(|c| c.claim == claim && !c.constant).map(|c| c.real.clone());
+    let constant = |claim: &str| wrong.iter().any(|c| c.claim == claim && c.constant);
     let video = track.kind == TrackKind::Video;
     json!({
         "kind": match track.kind { TrackKind::Video => "video", TrackKind::Audio => "audio", TrackKind::Data => "data" },
@@ -211,9 +212,9 @@ fn track(track: &Track) -> Value {
         "lost": track.lost_packets.map(count),
         "jitter": track.jitter_ms.map(|ms| millis(Some(ms))),
         "declared": track.declared.iter().flatten().map(|(claim, declared)| json!({
-            "claim": claim, "declared": declared, "real": real(claim),
+            "claim": claim, "declared": declared, "real": real(claim), "constant": constant(claim),
         })).collect::<Vec<_>>(),
-        "wrong": wrong.len(),
+        "wrong": wrong.iter().filter(|c| !c.constant).count(),
     })
 }
 

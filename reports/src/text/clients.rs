@@ -160,8 +160,13 @@ fn describe(page: &mut Page, track: &Track) {
         page.labelled("     ", &facts);
     }
     for wrong in contradictions(track) {
-        let text = format!("declared {} = {}, but it is {}", wrong.claim, wrong.declared, wrong.real);
-        page.labelled("    !", &text);
+        if wrong.constant {
+            let text = format!("{} = {} in every AAC tag means nothing", wrong.claim, wrong.declared);
+            page.labelled("    ·", &text);
+        } else {
+            let text = format!("declared {} = {}, but it is {}", wrong.claim, wrong.declared, wrong.real);
+            page.labelled("    !", &text);
+        }
     }
 }
 
