@@ -81,7 +81,7 @@ fn sessions(played: &Played, analysis: &Analysis) -> Check {
     let mut check = check(
         "sessions",
         "all",
-        "Every client is found in the packets".into(),
+        "every client is found in the packets".into(),
         want == got,
         say(want),
         say(got),
@@ -101,7 +101,7 @@ fn findings(analysis: &Analysis) -> Check {
         0 => "no error".to_owned(),
         n => format!("{n} errors"),
     };
-    let title = "The packets show no error".to_owned();
+    let title = "the packets show no error".to_owned();
     check("findings", "all", title, errors == 0, "no error".to_owned(), got)
 }
 
@@ -129,7 +129,7 @@ fn content(seen: &Seen, published: &Account, session: Option<&Session>) -> Check
         true => format!("{} frames, all as published", c.frames),
         false => format!("{} frames; {}", c.frames, faults.join("; ")),
     };
-    let title = format!("The {} saw what was published", seen.name);
+    let title = format!("{}: saw every frame as it was published", seen.name);
     let want = "each frame with its bytes and times, a key frame first".to_owned();
     let mut check = check("content", seen.name, title, faults.is_empty(), want, got);
     check.reason = Some("hashes and timestamps kept by the publisher and the viewer themselves".to_owned());
@@ -148,7 +148,7 @@ fn codecs(name: &str, published: &Account, session: Option<&Session>) -> Check {
         .collect();
     // The analyzer may say more of a track (`25 fps`) than the publisher's own reading.
     let told = published.tracks.iter().all(|t| got.iter().any(|g| g.starts_with(t.as_str())));
-    let title = format!("The packets of the {name} tell the codecs");
+    let title = format!("{name}: its packets tell the codecs");
     let mut check = check("codecs", name, title, told && !want.is_empty(), want, got.join(", "));
     check.session = session.map(|s| s.id.clone());
     check
@@ -158,14 +158,19 @@ fn codecs(name: &str, published: &Account, session: Option<&Session>) -> Check {
 fn frames(name: &str, account: &Account, session: Option<&Session>) -> Check {
     let of = |kind| account.of(kind).count() as u64;
     let in_packets = |kind| {
-        session.iter().flat_map(|s| &s.tracks).filter(|t| t.kind == kind).map(|t| t.coded_frames()).sum::<u64>()
+        session
+            .iter()
+            .flat_map(|s| &s.tracks)
+            .filter(|t| t.kind == kind)
+            .map(|t| t.coded_frames())
+            .sum::<u64>()
     };
     let want = (of(Kind::Video), of(Kind::Audio));
     let got = (in_packets(TrackKind::Video), in_packets(TrackKind::Audio));
     // A viewer that leaves may have frames on their way to it that it never read.
     let ok = want == got || (name == "guest" && got.0 >= want.0 && got.1 >= want.1);
     let say = |(v, a): (u64, u64)| format!("{v} pictures, {a} audio frames");
-    let title = format!("The packets of the {name} hold its frames");
+    let title = format!("{name}: its packets hold its frames");
     let mut check = check("frames", name, title, ok, say(want), say(got));
     check.reason = Some("wanted: the client's own count; got: counted from the packets".to_owned());
     check.session = session.map(|s| s.id.clone());
@@ -179,7 +184,7 @@ fn bytes(client: &ServerClient, analysis: &Analysis) -> Check {
     let want = (client.bytes_in, client.bytes_out);
     let got = session.map(|s| (s.bytes_to_server, s.bytes_to_client));
     let say = |(i, o): (u64, u64)| format!("{i} bytes in, {o} bytes out");
-    let title = format!("Server and packets count the same for the {name}");
+    let title = format!("{name}: server and packets count the same bytes");
     let got_text = got.map_or_else(|| "no session in the packets".to_owned(), say);
     let mut check = check("bytes", name, title, got == Some(want), say(want), got_text);
     check.reason = Some("wanted: the server's metrics; got: TCP payload in the capture".to_owned());
