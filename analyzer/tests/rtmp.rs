@@ -223,8 +223,11 @@ fn times_cross_24_bits() {
 #[test]
 fn enhanced_forms_made_by_hand() {
     let Some(analysis) = analyze("own/s1_ertmp_codecs.pcap") else { return };
-    let tracks: Vec<_> =
-        analysis.sessions[0].tracks.iter().map(|t| (t.kind, t.codec.as_deref().unwrap(), t.coded_frames())).collect();
+    let tracks: Vec<_> = analysis.sessions[0]
+        .tracks
+        .iter()
+        .map(|t| (t.kind, t.codec.as_deref().unwrap(), t.coded_frames()))
+        .collect();
     // Track 0 of video: one HEVC frame and one behind a ModEx prefix; tracks 3 and 5 in one multitrack message.
     // Track 0 of audio: a Speex frame and one of a multitrack message (AAC and Opus only configure); track 1 of
     // that message, and track 7 alone.
