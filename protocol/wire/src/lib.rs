@@ -13,6 +13,8 @@ pub mod cursor;
 pub mod error;
 pub mod flv;
 pub mod hls;
+pub mod http;
+pub mod mp4;
 pub mod net;
 pub mod pcap;
 pub mod pcapng;
