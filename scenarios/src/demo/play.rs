@@ -54,6 +54,9 @@ const PARTS: [Part; 4] = [
     Part { name: "late viewer", comes: Some(43), leaves: None },
 ];
 
+/// How long a viewer may take to notice the end of the stream.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What came of it.
 pub(super) struct Played {
     pub published: Published,
@@ -135,11 +138,19 @@ pub(super) async fn play(
     }
 
     stop.send_replace(true);
-    let published = ended("the publisher", publisher).await?;
+    let published = ended("the publisher", publisher.await)?;
     script.tell(json!({ "event": "off_air", "frames": published.account.marks.len() }));
     let mut viewers = Vec::new();
-    for running in script.running {
-        let viewed = ended(running.name, running.task).await?;
+    for mut running in script.running {
+        // One that came when the publisher had just left waits for the next one: it is sent home.
+        let outcome = match tokio::time::timeout(PATIENCE, &mut running.task).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                running.leave.send_replace(true);
+                running.task.await
+            }
+        };
+        let viewed = ended(running.name, outcome)?;
         viewers.push(Seen { name: running.name, leaves_early: running.leaves_early, viewed });
     }
     let ended = clock.now();
@@ -147,8 +158,11 @@ pub(super) async fn play(
     Ok(Played { published, viewers, clients, ended, events: script.events })
 }
 
-async fn ended<T>(name: &'static str, task: JoinHandle<Result<T, ClientError>>) -> Result<T, DemoError> {
-    match task.await {
+fn ended<T>(
+    name: &'static str,
+    outcome: Result<Result<T, ClientError>, tokio::task::JoinError>,
+) -> Result<T, DemoError> {
+    match outcome {
         Ok(result) => result.map_err(|e| DemoError::Client(name, e)),
         Err(error) => Err(DemoError::Client(name, ClientError::Io(std::io::Error::other(error)))),
     }
