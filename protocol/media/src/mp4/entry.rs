@@ -1,0 +1,126 @@
+//! What MP4 and HLS say of a track: its sample entry, its timescale, its codec string.
+
+use wire::Cursor;
+use wire::codec::aac::AudioSpecificConfig;
+use wire::codec::{avc, hevc};
+use wire::mp4::Writer;
+
+use crate::frame::{Codec, Track};
+
+/// Ticks per second of video: an exact multiple of a millisecond, and the clock of RTP.
+const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// Whether our fragments can hold a track: H.264, H.265 and AAC whose configuration can be read.
+pub fn carries(track: &Track) -> bool {
+    Entry::of(track).is_some()
+}
+
+/// The codec of a track as RFC 6381 writes it: `avc1.64001f`, `mp4a.40.2`; `None` where fragments cannot hold it.
+pub fn codec_string(track: &Track) -> Option<String> {
+    Entry::of(track).map(|entry| entry.codecs)
+}
+
+/// What is known of a track that fragments can hold.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub timescale: u32,
+    /// Ticks of every frame, where the codec has frames of one length.
+    pub frame: Option<u32>,
+    /// Width and height in pixels.
+    pub size: Option<(u16, u16)>,
+    /// Channels and Hz.
+    pub sound: Option<(u16, u32)>,
+    pub codecs: String,
+}
+
+impl Entry {
+    pub fn of(track: &Track) -> Option<Self> {
+        match track.codec {
+            Codec::H264 => h264(&track.config),
+            Codec::H265 => h265(&track.config),
+            Codec::Aac => aac(&track.config),
+            _ => None,
+        }
+    }
+
+    /// Writes the sample entry.
+    pub fn write(&self, track: &Track, w: &mut Writer) {
+        let (kind, config): (&[u8; 4], &[u8; 4]) = match track.codec {
+            Codec::H265 => (b"hvc1", b"hvcC"),
+            Codec::H264 => (b"avc1", b"avcC"),
+            _ => (b"mp4a", b"esds"),
+        };
+        let entry = w.open(kind);
+        w.zeros(6);
+        w.u16(1);
+        if let Some((width, height)) = self.size {
+            w.zeros(16);
+            w.u16(width);
+            w.u16(height);
+            w.u32(0x48_0000);
+            w.u32(0x48_0000);
+            w.u32(0);
+            w.u16(1);
+            w.zeros(32);
+            w.u16(0x18);
+            w.u16(0xffff);
+            w.whole(config, &track.config);
+        }
+        if let Some((channels, rate)) = self.sound {
+            w.zeros(8);
+            w.u16(channels);
+            w.u16(16);
+            w.u32(0);
+            w.u32(u16::try_from(rate).map_or(0, |rate| u32::from(rate) << 16));
+            w.esds(0x40, &track.config);
+        }
+        w.close(entry);
+    }
+}
+
+fn pixels(n: u32) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+fn h264(config: &[u8]) -> Option<Entry> {
+    let record = avc::Config::decode(&mut Cursor::new(config)).ok()?;
+    let sps = record.first_sps()?.ok()?;
+    let codecs = format!("avc1.{:02x}{:02x}{:02x}", record.profile, record.compatibility, record.level);
+    let size = Some((pixels(sps.width), pixels(sps.height)));
+    Some(Entry { timescale: VIDEO_TIMESCALE, frame: None, size, sound: None, codecs })
+}
+
+/// ISO 14496-15 Annex E.3: profile, compatibility bits in reverse, tier and level, constraint bytes.
+fn h265(config: &[u8]) -> Option<Entry> {
+    let record = hevc::Config::decode(&mut Cursor::new(config)).ok()?;
+    let sps = record.first_sps()?.ok()?;
+    let ptl = record.ptl;
+    let tier = if ptl.high_tier { 'H' } else { 'L' };
+    let mut codecs =
+        format!("hvc1.{}.{:x}.{tier}{}", ptl.profile_idc, ptl.compatibility.reverse_bits(), ptl.level_idc);
+    let constraints = config.get(6..12).unwrap_or_default();
+    let used = constraints.iter().rposition(|b| *b != 0).map_or(0, |last| last.saturating_add(1));
+    for byte in constraints.iter().take(used) {
+        codecs.push_str(&format!(".{byte:x}"));
+    }
+    let size = Some((pixels(sps.width), pixels(sps.height)));
+    Some(Entry { timescale: VIDEO_TIMESCALE, frame: None, size, sound: None, codecs })
+}
+
+fn aac(config: &[u8]) -> Option<Entry> {
+    let record = AudioSpecificConfig::decode(&mut Cursor::new(config)).ok()?;
+    let description = record.describe();
+    // The object type that decoders are told by the record itself; SBR and PS it announces count (RFC 6381 §3.3).
+    let object = match (record.ps, record.sbr) {
+        (Some(true), _) => 29,
+        (_, Some(true)) => 5,
+        _ => record.object_type,
+    };
+    (record.frequency > 0).then(|| Entry {
+        timescale: record.frequency,
+        frame: Some(record.frame_samples()),
+        size: None,
+        sound: Some((description.channels.map_or(2, u16::from), record.frequency)),
+        codecs: format!("mp4a.40.{object}"),
+    })
+}

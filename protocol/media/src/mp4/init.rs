@@ -1,0 +1,134 @@
+//! The head of a fragmented file: ftyp and a moov without samples.
+
+use std::sync::Arc;
+
+use wire::mp4::Writer;
+
+use super::entry::Entry;
+use crate::frame::{Kind, Track};
+
+/// Where lengths stand in an initialisation section, to be filled in when the end is known: byte, timescale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lengths(Vec<(u64, u32)>);
+
+impl Lengths {
+    /// Offset and eight bytes for each place, for a file that is `micros` microseconds long.
+    pub fn patches(&self, micros: u64) -> impl Iterator<Item = (u64, [u8; 8])> + '_ {
+        self.0.iter().map(move |(at, timescale)| {
+            let ticks = u128::from(micros).saturating_mul(u128::from(*timescale)).div_euclid(1_000_000);
+            (*at, u64::try_from(ticks).unwrap_or(u64::MAX).to_be_bytes())
+        })
+    }
+}
+
+/// ftyp and moov for tracks numbered from 1; those that fragments cannot hold are left out.
+pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
+    let mut w = Writer::new();
+    let mut lengths = Lengths::default();
+    let ftyp = w.open(b"ftyp");
+    w.bytes(b"iso6");
+    w.u32(0);
+    w.bytes(b"iso6cmfcisommp41");
+    w.close(ftyp);
+    let moov = w.open(b"moov");
+    let mvhd = w.open_full(b"mvhd", 1, 0);
+    w.zeros(16);
+    w.u32(1000);
+    length(&mut w, &mut lengths, 1000);
+    w.u32(0x1_0000);
+    w.u16(0x100);
+    w.zeros(10);
+    w.matrix();
+    w.zeros(24);
+    w.u32(u32::MAX);
+    w.close(mvhd);
+    let held = || tracks.iter().filter_map(|t| Some((t, Entry::of(t)?))).zip(1u32..);
+    for ((track, entry), id) in held() {
+        trak(&mut w, &mut lengths, track, &entry, id);
+    }
+    let mvex = w.open(b"mvex");
+    let mehd = w.open_full(b"mehd", 1, 0);
+    length(&mut w, &mut lengths, 1000);
+    w.close(mehd);
+    for (_, id) in held() {
+        let trex = w.open_full(b"trex", 0, 0);
+        w.u32(id);
+        w.u32(1);
+        w.zeros(12);
+        w.close(trex);
+    }
+    w.close(mvex);
+    w.close(moov);
+    (w.into_bytes(), lengths)
+}
+
+fn length(w: &mut Writer, lengths: &mut Lengths, timescale: u32) {
+    lengths.0.push((w.position() as u64, timescale));
+    w.u64(0);
+}
+
+fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, id: u32) {
+    let video = track.kind() == Kind::Video;
+    let trak = w.open(b"trak");
+    let tkhd = w.open_full(b"tkhd", 1, 7);
+    w.zeros(16);
+    w.u32(id);
+    w.u32(0);
+    length(w, lengths, 1000);
+    w.zeros(8);
+    w.u16(0);
+    w.u16(u16::from(!video));
+    w.u16(if video { 0 } else { 0x100 });
+    w.u16(0);
+    w.matrix();
+    let (width, height) = entry.size.unwrap_or((0, 0));
+    w.u32(u32::from(width) << 16);
+    w.u32(u32::from(height) << 16);
+    w.close(tkhd);
+    let mdia = w.open(b"mdia");
+    let mdhd = w.open_full(b"mdhd", 1, 0);
+    w.zeros(16);
+    w.u32(entry.timescale);
+    length(w, lengths, entry.timescale);
+    // The language "und", five bits a letter.
+    w.u16(0x55c4);
+    w.u16(0);
+    w.close(mdhd);
+    let hdlr = w.open_full(b"hdlr", 0, 0);
+    w.u32(0);
+    w.bytes(if video { b"vide" } else { b"soun" });
+    w.zeros(12);
+    w.bytes(if video { b"video\0" } else { b"audio\0" });
+    w.close(hdlr);
+    let minf = w.open(b"minf");
+    if video {
+        let vmhd = w.open_full(b"vmhd", 0, 1);
+        w.zeros(8);
+        w.close(vmhd);
+    } else {
+        let smhd = w.open_full(b"smhd", 0, 0);
+        w.zeros(4);
+        w.close(smhd);
+    }
+    let dinf = w.open(b"dinf");
+    let dref = w.open_full(b"dref", 0, 0);
+    w.u32(1);
+    let url = w.open_full(b"url ", 0, 1);
+    w.close(url);
+    w.close(dref);
+    w.close(dinf);
+    let stbl = w.open(b"stbl");
+    let stsd = w.open_full(b"stsd", 0, 0);
+    w.u32(1);
+    entry.write(track, w);
+    w.close(stsd);
+    for (kind, zeros) in [(b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4)] {
+        let table = w.open_full(kind, 0, 0);
+        w.zeros(zeros);
+        w.close(table);
+    }
+    w.close(stbl);
+    w.close(minf);
+    w.close(mdia);
+    w.close(trak);
+}

@@ -1,0 +1,13 @@
+//! MP4: fragments out of frames, and frames out of files.
+
+mod demux;
+mod entry;
+mod fragment;
+mod init;
+#[cfg(test)]
+mod tests;
+
+pub use demux::{Demuxer, Source, Trouble};
+pub use entry::{carries, codec_string};
+pub use fragment::{Fragment, Fragmenter};
+pub use init::{Lengths, init_section};
