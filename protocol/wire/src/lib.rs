@@ -18,7 +18,10 @@ pub mod mp4;
 pub mod net;
 pub mod pcap;
 pub mod pcapng;
+pub mod rtcp;
 pub mod rtmp;
+pub mod rtp;
+pub mod rtsp;
 pub mod trace;
 
 pub use cursor::Cursor;
