@@ -22,6 +22,7 @@ pub mod rtcp;
 pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;
+pub mod sdp;
 pub mod trace;
 
 pub use cursor::Cursor;
