@@ -4,6 +4,7 @@
 //! session.poll()` until it is dry, then the next input. The same inputs give the same bytes.
 
 pub mod rtmp;
+pub mod rtsp;
 mod time;
 
 pub use time::Time;

@@ -1,0 +1,12 @@
+//! RTSP endpoints, server and client side (RFC 2326).
+//!
+//! Sessions carry control: requests, answers, who sends what where, who is still there. RTP and RTCP are made and read by
+//! `media::rtp`; what a server sends to viewers its driver writes itself, what arrives interleaved comes out as
+//! [`Event::Packet`]. Packets on UDP never pass through a session: the driver tells it [`Input::Alive`].
+//!
+//! A connection has one session at a time, and a session ends with its connection.
+
+mod io;
+
+pub use crate::rtmp::Reason;
+pub use io::{Action, Carry, Event, Input, Output, Refusal, ServerConfig, TrackStart};
