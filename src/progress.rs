@@ -59,7 +59,7 @@ fn lines(moment: &Moment) -> Vec<String> {
     let full = ((elapsed / total.max(0.1)) * BAR as f64) as usize;
     let bar: String = (0..BAR).map(|i| if i < full { '█' } else { '·' }).collect();
     let watching = moment.viewers.iter().filter(|v| v.frames.is_some() && !v.gone).count();
-    let rate = figures::short_rate(Some(moment.bps_out as f64));
+    let rate = figures::rate(Some(moment.bps_out as f64));
     let mut lines = vec![
         format!("  on air {bar} {elapsed:4.1} / {total:.0} s"),
         format!("  {watching} watching, {rate} out"),
