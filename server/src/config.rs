@@ -4,6 +4,12 @@
 //! rtmp = ":1935"                 # or a table [rtmp] with listen = ":1935" and the keys below
 //! api  = "127.0.0.1:9997"        # "off" opens no socket
 //!
+//! [hls]
+//! listen  = ":8888"
+//! segment = "2s"                 # segments are cut at the first key frame after this time
+//! window  = 6                    # segments in a list
+//! session = "uri"                # what tells viewers apart: "uri", "cookie" or "off" (address and agent)
+//!
 //! [tap]
 //! file = "capture.pcapng"
 //! snap = 262144                  # bytes kept of a packet
@@ -28,6 +34,8 @@ use crate::units::{Amount, Span};
 pub struct Config {
     /// The RTMP listener.
     pub rtmp: Rtmp,
+    /// The HLS listener.
+    pub hls: Hls,
     /// Address of the API and the metrics; `None` opens no socket.
     pub api: Option<SocketAddr>,
     /// The server's own packet capture.
@@ -60,6 +68,32 @@ pub struct Rtmp {
     pub send_buffer: usize,
     /// Unsent bytes above which a viewer's socket counts as full (`TCP_NOTSENT_LOWAT`).
     pub unsent_low_water: u32,
+}
+
+/// The HLS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hls {
+    /// Where to listen for HTTP; `None` opens no socket and makes no segments.
+    pub listen: Option<SocketAddr>,
+    /// A segment is cut at the first key frame after this time; a second at least.
+    pub segment: Duration,
+    /// Segments in a list.
+    pub window: usize,
+    /// What tells viewers apart.
+    pub session: HlsSession,
+}
+
+/// What tells HLS viewers apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HlsSession {
+    /// A parameter in every URI of the playlists.
+    #[default]
+    Uri,
+    /// A cookie.
+    Cookie,
+    /// Address, `User-Agent` and path.
+    Off,
 }
 
 /// The tap: a pcapng of what the sockets really carried.
@@ -95,12 +129,20 @@ pub struct Limits {
 
 /// The standard port of RTMP.
 pub const RTMP_PORT: u16 = 1935;
+/// The port of HLS.
+pub const HLS_PORT: u16 = 8888;
 /// The port of the API and the metrics.
 pub const API_PORT: u16 = 9997;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { rtmp: Rtmp::default(), api: Some(any(API_PORT)), tap: None, limits: Limits::default() }
+        Self {
+            rtmp: Rtmp::default(),
+            hls: Hls::default(),
+            api: Some(any(API_PORT)),
+            tap: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -118,6 +160,12 @@ impl Default for Rtmp {
             send_buffer: 512 << 10,
             unsent_low_water: 256 << 10,
         }
+    }
+}
+
+impl Default for Hls {
+    fn default() -> Self {
+        Self { listen: None, segment: Duration::from_secs(2), window: 6, session: HlsSession::Uri }
     }
 }
 
@@ -214,6 +262,9 @@ fn from_file(file: FileConfig) -> Config {
     if let Some(rtmp) = file.rtmp {
         rtmp.0.over(&mut config.rtmp);
     }
+    if let Some(hls) = file.hls {
+        hls.over(&mut config.hls);
+    }
     if let Some(api) = file.api {
         config.api = api.0;
     }
@@ -232,6 +283,7 @@ fn from_file(file: FileConfig) -> Config {
 #[serde(deny_unknown_fields)]
 struct FileConfig {
     rtmp: Option<RtmpEntry>,
+    hls: Option<FileHls>,
     api: Option<Listen>,
     tap: Option<FileTap>,
     limits: Option<FileLimits>,
@@ -272,6 +324,24 @@ impl FileRtmp {
         set(&mut to.publisher_timeout, self.publisher_timeout.map(|s| s.0));
         set(&mut to.send_buffer, self.send_buffer.map(|a| a.usize()));
         set(&mut to.unsent_low_water, self.unsent_low_water.map(|a| a.u32()));
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileHls {
+    listen: Option<Listen>,
+    segment: Option<Span>,
+    window: Option<usize>,
+    session: Option<HlsSession>,
+}
+
+impl FileHls {
+    fn over(self, to: &mut Hls) {
+        set(&mut to.listen, self.listen.map(|l| l.0));
+        set(&mut to.segment, self.segment.map(|s| s.0.max(Duration::from_secs(1))));
+        set(&mut to.window, self.window.map(|n| n.clamp(3, 1000)));
+        set(&mut to.session, self.session);
     }
 }
 

@@ -5,6 +5,7 @@
 mod budget;
 mod clock;
 pub mod config;
+mod hls;
 mod http;
 mod hub;
 mod limited;

@@ -13,12 +13,13 @@ use tokio::task::JoinHandle;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::hls::Hls;
 use crate::hub::{Bounds, Hub, PublisherSnapshot, StreamState};
 use crate::limited::Limited;
 use crate::registry::{ClientSnapshot, Registry, StreamTraffic};
 use crate::signal::SHUTDOWN;
 use crate::tap::Tap;
-use crate::{http, rtmp};
+use crate::{hls, http, rtmp};
 
 /// How long clients may take to say goodbye at a shutdown.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -30,7 +31,7 @@ pub struct Server;
 /// A socket that takes connections, in the order they were opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// `rtmp`, `api`.
+    /// `rtmp`, `hls`, `api`.
     pub protocol: &'static str,
     /// The bound address, with the real port where port 0 was asked for.
     pub address: SocketAddr,
@@ -41,7 +42,7 @@ pub struct Ready {
 pub enum StartError {
     /// A socket could not be bound.
     Bind {
-        /// `rtmp`, `api`.
+        /// `rtmp`, `hls`, `api`.
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) hls: Hls,
     pub(crate) budget: Arc<Budget>,
     pub(crate) tap: Option<Tap>,
     limited: Limited,
@@ -113,7 +115,7 @@ impl Shared {
                 path: s.path.to_string(),
                 publisher,
                 tracks: s.tracks,
-                viewers: s.viewers,
+                viewers: s.viewers.saturating_add(self.hls.viewers.count(&s.path)),
                 traffic,
                 started,
             }
@@ -148,6 +150,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         let clock = Clock::start();
         let rtmp_listener = bind("rtmp", config.rtmp.listen).await?;
+        let hls_listener = bind("hls", config.hls.listen).await?;
         let api_listener = bind("api", config.api).await?;
         let tap = match &config.tap {
             Some(tap) => Some(
@@ -160,6 +163,7 @@ impl Server {
             clock,
             registry: Registry::default(),
             hub: Hub::new(Bounds::from(&config.limits)),
+            hls: Hls::default(),
             budget: Budget::new(config.limits.open_messages),
             tap,
             limited: Limited::default(),
@@ -170,18 +174,40 @@ impl Server {
         let (ready, listeners, others) = (Vec::new(), Vec::new(), Vec::new());
         let mut running = RunningServer { shared, ready, stop, listeners, others, alive };
         if let Some((listener, address)) = rtmp_listener {
-            let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath);
+            let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
             running.listeners.push(tokio::spawn(task));
             running.ready.push(Ready { protocol: "rtmp", address });
+        }
+        if let Some((listener, address)) = hls_listener {
+            let task = hls::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
+            running.listeners.push(tokio::spawn(task));
+            running.ready.push(Ready { protocol: "hls", address });
         }
         if let Some((listener, address)) = api_listener {
             let task = http::serve(listener, Arc::clone(&running.shared), stopped.clone());
             running.others.push(tokio::spawn(task));
             running.ready.push(Ready { protocol: "api", address });
         }
+        drop(breath);
+        attend(&running.shared);
         running.others.push(tokio::spawn(tick(Arc::clone(&running.shared), stopped)));
         Ok(running)
     }
+}
+
+/// Has every publisher's stream cut into segments.
+fn attend(shared: &Arc<Shared>) {
+    if shared.config.hls.listen.is_none() {
+        return;
+    }
+    // A strong reference would keep the server's state alive for ever: the hub is part of it.
+    let (weak, runtime) = (Arc::downgrade(shared), tokio::runtime::Handle::current());
+    shared.hub.on_publish(Box::new(move |observe| {
+        if let Some(shared) = weak.upgrade() {
+            let _inside = runtime.enter();
+            hls::run(observe(), &shared);
+        }
+    }));
 }
 
 /// Opens a listening socket. All addresses of a machine without IPv6 are those of IPv4.
@@ -211,6 +237,8 @@ async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 let now = shared.clock.now();
                 shared.registry.tick(now);
                 shared.hub.tick(now, shared.config.limits.viewer_stall);
+                shared.hls.viewers.tick(&shared.registry, now);
+                shared.hls.tick(now);
             }
             _ = stop.wait_for(|stop| *stop) => return,
         }
@@ -226,6 +254,11 @@ impl RunningServer {
     /// The bound address of the RTMP listener.
     pub fn rtmp(&self) -> Option<SocketAddr> {
         self.listening("rtmp")
+    }
+
+    /// The bound address of the HLS listener.
+    pub fn hls(&self) -> Option<SocketAddr> {
+        self.listening("hls")
     }
 
     /// The bound address of the API.
@@ -268,6 +301,7 @@ impl RunningServer {
         end(&mut self.listeners, deadline).await;
         self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));
         let _ = tokio::time::timeout_at(deadline, self.alive.recv()).await;
+        self.shared.hls.viewers.end(&self.shared.registry, self.shared.clock.now());
         end(&mut self.others, deadline).await;
         if let Some(tap) = self.shared.tap.clone() {
             let _ = tokio::task::spawn_blocking(move || tap.close()).await;

@@ -116,7 +116,7 @@ fn clients(registry: &mut Registry, shared: &Shared) {
 
 fn streams(registry: &mut Registry, shared: &Shared) {
     let viewers = Gauges::default();
-    for stream in shared.hub.list() {
+    for stream in shared.streams() {
         viewers.set([("path", &stream.path)], stream.viewers);
     }
     registry.register("stream_viewers", "Viewers of a stream", viewers.0);

@@ -13,7 +13,7 @@ mod viewer;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use media::Track;
 use model::Protocol;
@@ -92,12 +92,17 @@ impl Elapsed {
     }
 }
 
+/// Called with every new publisher's stream, before its first frame; it may ask for observers.
+pub type Hook = Box<dyn Fn(&mut dyn FnMut() -> Viewer) + Send + Sync>;
+
 /// One path's stream.
 #[derive(Debug)]
 pub struct Stream {
     path: Arc<str>,
     ring: RwLock<Ring>,
     viewers: Mutex<Vec<Arc<Signal>>>,
+    /// Those of `viewers` that are part of the server itself.
+    observers: AtomicUsize,
     /// The form most viewers get, as [`Form::pack`] writes it; 0 for none.
     form: AtomicU64,
     /// Bytes of clients that have ended.
@@ -127,8 +132,13 @@ impl Stream {
         }
     }
 
+    /// Viewers that are clients.
+    fn audience(&self) -> usize {
+        self.viewers().len().saturating_sub(self.observers.load(Ordering::Relaxed))
+    }
+
     fn watched_form(&self) -> Option<Form> {
-        if self.viewers().is_empty() { None } else { Form::unpack(self.form.load(Ordering::Relaxed)) }
+        if self.audience() == 0 { None } else { Form::unpack(self.form.load(Ordering::Relaxed)) }
     }
 
     /// Notes the form a viewer asks for, so that it can be written ahead.
@@ -153,20 +163,31 @@ pub struct StreamState {
 }
 
 /// All streams.
-#[derive(Debug)]
 pub struct Hub {
     bounds: Bounds,
     streams: Mutex<HashMap<Arc<str>, Arc<Stream>>>,
     /// The latest time anybody told, in milliseconds.
     now: AtomicU64,
     publishers: AtomicUsize,
+    hook: OnceLock<Hook>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
 }
 
 impl Hub {
     /// A hub without streams.
     pub fn new(bounds: Bounds) -> Arc<Self> {
         let (now, publishers) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Arc::new(Self { bounds, streams: Mutex::default(), now, publishers })
+        Arc::new(Self { bounds, streams: Mutex::default(), now, publishers, hook: OnceLock::new() })
+    }
+
+    /// Has `hook` called whenever a publisher begins. Only the first hook counts.
+    pub fn on_publish(&self, hook: Hook) {
+        let _ = self.hook.set(hook);
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Stream>>> {
@@ -193,6 +214,7 @@ impl Hub {
             path: Arc::clone(&path),
             ring: RwLock::default(),
             viewers: Mutex::default(),
+            observers: AtomicUsize::new(0),
             form: AtomicU64::new(0),
             totals: Arc::default(),
         });
@@ -237,7 +259,18 @@ impl Hub {
         };
         publisher.append(What::Begin, 0);
         publisher.flush();
+        if let Some(hook) = self.hook.get() {
+            hook(&mut || self.observe(path, Arc::default()));
+        }
         Ok(publisher)
+    }
+
+    /// A viewer that is part of the server, and not counted among the stream's viewers.
+    pub fn observe(self: &Arc<Self>, path: &str, signal: Arc<Signal>) -> Viewer {
+        let mut viewer = self.watch(path, signal);
+        viewer.observer = true;
+        viewer.stream.observers.fetch_add(1, Ordering::Relaxed);
+        viewer
     }
 
     /// A viewer of `path`, which begins at the last key frame, or waits. Its `signal` is raised with
@@ -260,6 +293,7 @@ impl Hub {
             known: Arc::default(),
             key: viewer::Key::Awaited,
             dropped: 0,
+            observer: false,
         }
     }
 
@@ -303,7 +337,7 @@ impl Hub {
         let mut all: Vec<_> = self.streams().values().cloned().collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
         let state = |stream: &Arc<Stream>| {
-            let viewers = stream.viewers().len();
+            let viewers = stream.audience();
             let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
             StreamState {
                 path: Arc::clone(&stream.path),

@@ -1,6 +1,8 @@
 //! A viewer: a cursor into a stream's ring.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use media::{Kind, Track};
@@ -8,7 +10,7 @@ use media::{Kind, Track};
 use super::item::{Item, Setup, What};
 use super::ring::Ring;
 use super::{Hub, Stream};
-use crate::signal::Signal;
+use crate::signal::{DATA, Signal};
 
 /// One viewer's place in a stream. Dropping it leaves the stream.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Viewer {
     pub(super) known: Arc<Setup>,
     pub(super) key: Key,
     pub(super) dropped: u64,
+    /// True for a part of the server.
+    pub(super) observer: bool,
 }
 
 /// Whether pictures can be handed out.
@@ -68,6 +72,18 @@ impl Viewer {
     /// The stream that is watched.
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
+    }
+
+    /// Waits until there may be something new to take.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|cx| {
+            if self.signal.take(DATA) != 0 || !self.signal.park(DATA, cx.waker()) {
+                self.signal.take(DATA);
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Frames left out so far because the viewer was slow.
@@ -189,6 +205,9 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         self.stream.remove_viewer(&self.signal);
+        if self.observer {
+            self.stream.observers.fetch_sub(1, Ordering::Relaxed);
+        }
         self.hub.leave(&self.stream);
     }
 }

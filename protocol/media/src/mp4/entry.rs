@@ -20,6 +20,11 @@ pub fn codec_string(track: &Track) -> Option<String> {
     Entry::of(track).map(|entry| entry.codecs)
 }
 
+/// Width and height in pixels of a video track that fragments can hold.
+pub fn picture_size(track: &Track) -> Option<(u16, u16)> {
+    Entry::of(track)?.size
+}
+
 /// What is known of a track that fragments can hold.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {

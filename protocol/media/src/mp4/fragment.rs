@@ -48,6 +48,8 @@ pub struct Fragment {
     pub duration: u64,
     /// Frames in it.
     pub frames: usize,
+    /// Pictures among them.
+    pub pictures: usize,
     /// True where it begins with a picture that decoding can start at, or has no pictures.
     pub key: bool,
 }
@@ -201,6 +203,7 @@ impl Fragmenter {
         self.sequence = self.sequence.wrapping_add(1);
         self.cut = true;
         let (mut parts, mut data, mut frames) = (Vec::new(), Vec::new(), 0usize);
+        let mut pictures = 0usize;
         let mut end = self.end;
         // The duration that counts is video's where there is video.
         let leading = self.lanes.iter().position(|l| l.track.kind() == Kind::Video && !l.held.is_empty());
@@ -210,6 +213,9 @@ impl Fragmenter {
                 follower.map(|frame| rescale(lane.place(frame, &others).0, MICROS, lane.entry.timescale));
             let id = u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX);
             frames = frames.saturating_add(lane.held.len());
+            if lane.track.kind() == Kind::Video {
+                pictures = pictures.saturating_add(lane.held.len());
+            }
             let Some((part, stop)) = lane.cut(id, follower, &mut data) else { continue };
             parts.push(part);
             let stop = rescale(stop, lane.entry.timescale, MICROS);
@@ -226,6 +232,7 @@ impl Fragmenter {
             start: u64::try_from(self.start).unwrap_or(0),
             duration: u64::try_from(end.saturating_sub(self.start)).unwrap_or(0),
             frames,
+            pictures,
             key,
         };
         (self.start, self.end) = (end, end);

@@ -8,6 +8,6 @@ mod init;
 mod tests;
 
 pub use demux::{Demuxer, Source, Trouble};
-pub use entry::{carries, codec_string};
+pub use entry::{carries, codec_string, picture_size};
 pub use fragment::{Fragment, Fragmenter};
 pub use init::{Lengths, init_section};

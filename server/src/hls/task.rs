@@ -1,0 +1,91 @@
+//! From the hub's ring to segments: one task for each publisher.
+
+use std::sync::Arc;
+
+use media::{Frame, Track};
+
+use super::Live;
+use super::segmenter::Segmenter;
+use crate::hub::{Piece, Took, Viewer};
+use crate::server::Shared;
+
+/// Bytes of frames taken from the ring at once.
+const TAKE: usize = 4 << 20;
+
+/// What was taken from the ring.
+enum Taken {
+    Track(Arc<Track>),
+    Frame(Frame),
+}
+
+/// Cuts what `viewer` sees until its publisher leaves. Returns at once; the work goes on in a task of its own.
+pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) {
+    let seconds = shared.clock.wall_nanos().div_euclid(1_000_000_000);
+    let stream = viewer.stream();
+    let live = shared.hls.begin(stream.path(), &stream.totals, shared.config.hls.window, seconds);
+    let Some(live) = live else {
+        shared.log("hls", |kept| tracing::warn!(path = %stream.path(), kept, "too many paths for HLS"));
+        return;
+    };
+    tokio::spawn(segment(viewer, live, Arc::clone(shared)));
+}
+
+async fn segment(mut viewer: Viewer, live: Arc<Live>, shared: Arc<Shared>) {
+    let least = shared.config.hls.segment;
+    let whole = u64::try_from(least.as_millis().div_ceil(1000)).unwrap_or(1);
+    let mut segmenter = Segmenter::new(least, live.shelf().target());
+    let mut forced = false;
+    loop {
+        let mut taken = Vec::new();
+        let took = viewer.take(TAKE, &mut |piece| match piece {
+            Piece::Metadata(..) => 0,
+            Piece::Track(track, _) => {
+                taken.push(Taken::Track(Arc::clone(track)));
+                0
+            }
+            Piece::Frame(item) => item.frame().map_or(0, |frame| {
+                taken.push(Taken::Frame(frame.clone()));
+                frame.payload.len()
+            }),
+        });
+        let wall = i128::from(shared.clock.wall_nanos());
+        let wall =
+            time::OffsetDateTime::from_unix_timestamp_nanos(wall).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        for taken in taken {
+            match taken {
+                Taken::Track(track) => segmenter.track(&track),
+                Taken::Frame(frame) => segmenter.frame(&frame, wall),
+            }
+        }
+        let over = took == Took::Ended;
+        if over {
+            segmenter.finish();
+        }
+        let made = segmenter.take();
+        let news = !made.is_empty() || over || segmenter.is_unfit();
+        if news {
+            let now = shared.clock.now();
+            let mut shelf = live.shelf();
+            for segment in made {
+                if !segment.key && !std::mem::replace(&mut forced, true) {
+                    tracing::warn!(path = %live.path, "key frames are further apart than HLS's target duration: \
+                        segments begin between them");
+                }
+                shelf.add(segment, whole, now);
+            }
+            if over {
+                shelf.end(now);
+            } else if segmenter.is_unfit() {
+                shelf.refuse();
+            }
+            segmenter.fix(shelf.target());
+            drop(shelf);
+            live.changed.notify_waiters();
+        }
+        match took {
+            Took::Ended => return,
+            Took::All => viewer.ready().await,
+            Took::Some | Took::Began => tokio::task::yield_now().await,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::arithmetic_side_effects)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use media::{Codec, Frame, Track};
+use session::Time;
+use time::OffsetDateTime;
+use wire::hls::{What, lines};
+
+use super::playlist::Shelf;
+use super::segmenter::{Made, Segmenter};
+
+const LEAST: Duration = Duration::from_secs(2);
+const START: i64 = 1_700_000_000;
+
+fn track(codec: Codec, config: Vec<u8>) -> Arc<Track> {
+    Arc::new(Track {
+        codec,
+        config: Bytes::from(config),
+        clock: 1000,
+        flv_flags: None,
+        description: String::new(),
+    })
+}
+
+/// A 320x180 picture's configuration, at a level of its own so that it can change.
+fn video(level: u8) -> Arc<Track> {
+    let sps = [
+        0x67, 0x4d, 0x40, level, 0xec, 0xa0, 0xa0, 0xcf, 0xcf, 0x80, 0x88, 0, 0, 3, 0, 8, 0, 0, 3, 1, 0x90,
+        0x78, 0xa1, 0x4c, 0xb0,
+    ];
+    track(Codec::H264, wire::codec::avc::encode(&[&sps], &[&[0x68, 0xeb, 0xe3, 0xcb, 0x20]]).unwrap())
+}
+
+fn audio() -> Arc<Track> {
+    track(Codec::Aac, vec![0x11, 0x90])
+}
+
+fn at(ms: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(START) * 1_000_000_000 + i128::from(ms) * 1_000_000)
+        .unwrap()
+}
+
+/// A publisher, its segmenter and its shelf on virtual time.
+struct Stage {
+    segmenter: Segmenter,
+    shelf: Shelf,
+    video: Arc<Track>,
+    audio: Arc<Track>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut shelf = Shelf::new(6, START as u64);
+        shelf.begin();
+        let (video, audio) = (video(0x0d), audio());
+        let mut stage = Self { segmenter: Segmenter::new(LEAST, None), shelf, video, audio };
+        stage.announce();
+        stage
+    }
+
+    fn announce(&mut self) {
+        self.segmenter.track(&self.video);
+        self.segmenter.track(&self.audio);
+    }
+
+    fn republish(&mut self, now: i64) {
+        self.segmenter.finish();
+        self.shelve(now);
+        self.shelf.end(Time::from_millis(now as u64));
+        self.shelf.begin();
+        self.segmenter = Segmenter::new(LEAST, self.shelf.target());
+        self.announce();
+    }
+
+    fn shelve(&mut self, now: i64) {
+        for made in self.segmenter.take() {
+            self.shelf.add(made, 2, Time::from_millis(now as u64));
+        }
+        self.segmenter.fix(self.shelf.target());
+    }
+
+    /// A picture and the audio beside it, at a publisher's time, as it arrives at `now`.
+    fn picture(&mut self, time: i64, key: bool, now: i64) {
+        let payload = Bytes::from(vec![1; if key { 4000 } else { 400 }]);
+        let frame = Frame { track: Arc::clone(&self.video), dts: time, pts: time + 40, key, payload };
+        self.segmenter.frame(&frame, at(now));
+        let payload = Bytes::from_static(&[0x21; 120]);
+        let frame = Frame { track: Arc::clone(&self.audio), dts: time, pts: time, key: true, payload };
+        self.segmenter.frame(&frame, at(now));
+        self.shelve(now);
+    }
+
+    fn list(&self) -> List {
+        List::read(&self.shelf.media("?session=x").unwrap())
+    }
+}
+
+/// A media playlist, as its lines say.
+#[derive(Debug, Default)]
+struct List {
+    target: u64,
+    first: u64,
+    discontinuities: u64,
+    ended: bool,
+    segments: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    uri: String,
+    seconds: f64,
+    date: String,
+    broken: bool,
+    map: Option<String>,
+}
+
+impl List {
+    fn read(text: &str) -> Self {
+        let mut list = Self::default();
+        let mut open = Listed::default();
+        for line in lines(text.as_bytes()) {
+            match line.unwrap().what {
+                What::Tag(tag) => {
+                    let number = || tag.wanted().unwrap().integer().unwrap();
+                    match tag.name.text {
+                        "EXT-X-TARGETDURATION" => list.target = number(),
+                        "EXT-X-MEDIA-SEQUENCE" => list.first = number(),
+                        "EXT-X-DISCONTINUITY-SEQUENCE" => list.discontinuities = number(),
+                        "EXT-X-DISCONTINUITY" => open.broken = true,
+                        "EXT-X-ENDLIST" => list.ended = true,
+                        "EXT-X-PROGRAM-DATE-TIME" => open.date = tag.wanted().unwrap().text.to_owned(),
+                        "EXT-X-MAP" => open.map = tag.attribute("URI").map(|v| v.text().text.to_owned()),
+                        "EXTINF" => open.seconds = tag.segment().unwrap().0,
+                        _ => {}
+                    }
+                }
+                What::Uri(uri) => {
+                    let map = open.map.clone();
+                    list.segments.push(Listed { uri: uri.text.to_owned(), ..std::mem::take(&mut open) });
+                    open.map = map;
+                }
+                _ => {}
+            }
+        }
+        list
+    }
+}
+
+#[test]
+fn an_hour_of_jittery_pictures_keeps_every_promise_of_the_list() {
+    let mut stage = Stage::new();
+    let (mut last, mut dates) = (None, std::collections::HashMap::new());
+    let mut seed = 1u64;
+    for n in 0..90_000i64 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let jitter = ((seed >> 60) as i64) - 8;
+        stage.picture(n * 40 + jitter, n % 50 == 0, n * 40 + 5);
+        if n % 50 != 1 || n < 200 {
+            continue;
+        }
+        let list = stage.list();
+        assert_eq!(list.target, 2, "the target duration changes");
+        assert!(
+            list.segments.iter().all(|s| s.seconds.round() <= 2.0 && s.seconds > 1.9 && s.seconds < 2.1),
+            "{list:?}"
+        );
+        assert!(list.segments.len() <= 6 && list.discontinuities == 0 && !list.ended);
+        for (number, segment) in (list.first..).zip(&list.segments) {
+            assert_eq!(segment.uri, format!("{number}.m4s?session=x"));
+            let date = dates.entry(number).or_insert_with(|| segment.date.clone());
+            assert_eq!(*date, segment.date, "the date of segment {number} changes");
+        }
+        assert!(last.is_none_or(|l| list.first == l || list.first == l + 1));
+        last = Some(list.first);
+        let kept = (list.first.saturating_sub(6)..list.first)
+            .filter(|m| stage.shelf.file(&format!("{m}.m4s")).is_some());
+        assert!(n < 1000 || kept.count() >= 6, "segments go before the list that had them is played");
+        assert!(
+            stage.shelf.file(&format!("{}.m4s", list.first - 20)).is_none(),
+            "old segments are kept for ever"
+        );
+    }
+    assert_eq!(last, Some(START as u64 + 1800 - 7));
+}
+
+#[test]
+fn republishing_goes_on_with_a_discontinuity_that_is_counted_when_it_leaves() {
+    let mut stage = Stage::new();
+    for n in 0..250 {
+        stage.picture(n * 40, n % 50 == 0, n * 40);
+    }
+    let before = stage.list();
+    stage.republish(10_000);
+    let ended = |stage: &mut Stage| {
+        stage.shelf.end(Time::from_millis(10_000));
+        stage.list().ended
+    };
+    assert!(ended(&mut stage));
+    stage.shelf.begin();
+    stage.video = video(0x1e);
+    stage.announce();
+    let mut counted = Vec::new();
+    for n in 0..1000 {
+        stage.picture(n * 40, n % 50 == 0, 12_000 + n * 40);
+        if n % 50 == 1 && n > 50 {
+            let list = stage.list();
+            assert!(!list.ended && list.target == before.target);
+            let broken = list.segments.iter().filter(|s| s.broken).count() as u64;
+            assert_eq!(broken + list.discontinuities, 1, "one republish, one discontinuity: {list:?}");
+            for pair in list.segments.windows(2) {
+                assert_eq!(pair[1].broken, pair[0].map != pair[1].map);
+            }
+            counted.push(list.discontinuities);
+        }
+    }
+    assert_eq!((counted.first(), counted.last()), (Some(&0), Some(&1)));
+    assert!(stage.list().first > before.first + 10);
+}
+
+#[test]
+fn the_target_duration_holds_even_where_key_frames_become_rare() {
+    let mut stage = Stage::new();
+    for n in 0..500 {
+        stage.picture(n * 40, n % 50 == 0, n * 40);
+    }
+    for n in 500..2000 {
+        stage.picture(n * 40, n % 250 == 0, n * 40);
+        let list = stage.list();
+        assert!(list.target == 2 && list.segments.iter().all(|s| s.seconds.round() <= 2.0), "{list:?}");
+    }
+}
+
+#[test]
+fn the_multivariant_playlist_tells_the_truth() {
+    let mut stage = Stage::new();
+    assert!(
+        stage.shelf.multivariant("").is_none() && stage.shelf.media("").is_none() && stage.shelf.is_coming()
+    );
+    for n in 0..300 {
+        stage.picture(n * 40, n % 50 == 0, n * 40);
+    }
+    let text = stage.shelf.multivariant("?session=abc").unwrap();
+    let line = lines(text.as_bytes()).map(Result::unwrap).find_map(|l| match l.what {
+        What::Tag(tag) if tag.is("EXT-X-STREAM-INF") => Some(tag),
+        _ => None,
+    });
+    let tag = line.unwrap();
+    let text_of = |name| tag.attribute(name).unwrap().text();
+    assert_eq!(text_of("CODECS").text, "avc1.4d400d,mp4a.40.2");
+    assert_eq!(text_of("FRAME-RATE").text, "25.000");
+    let number = |name| text_of(name).integer().unwrap();
+    let sizes: Vec<u64> = stage
+        .list()
+        .segments
+        .iter()
+        .map(|s| {
+            (stage.shelf.file(s.uri.split('?').next().unwrap()).unwrap().len() as f64 * 8.0 / s.seconds)
+                .ceil() as u64
+        })
+        .collect();
+    let peak = *sizes.iter().max().unwrap();
+    assert!(number("BANDWIDTH") >= peak && number("BANDWIDTH") <= peak * 111 / 100);
+    assert!(
+        number("AVERAGE-BANDWIDTH") <= peak && number("AVERAGE-BANDWIDTH") >= *sizes.iter().min().unwrap()
+    );
+    assert!(text.ends_with("\nstream.m3u8?session=abc\n"));
+    let init = stage.shelf.file(&format!("init-{START}.mp4")).unwrap();
+    assert_eq!(&init[4..8], b"ftyp");
+    for nothing in ["init-0.mp4", "0.m4s", "+1.m4s", "01.m4s", "x", "../a", ""] {
+        assert!(stage.shelf.file(nothing).is_none(), "{nothing}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_is_said_and_sound_alone_is_cut_anywhere() {
+    let mut segmenter = Segmenter::new(LEAST, None);
+    segmenter.track(&track(Codec::Mp3, Vec::new()));
+    assert!(segmenter.is_unfit());
+    let mut segmenter = Segmenter::new(LEAST, None);
+    let sound = audio();
+    segmenter.track(&sound);
+    assert!(!segmenter.is_unfit());
+    for n in 0..500i64 {
+        let payload = Bytes::from_static(&[0x21; 60]);
+        let time = n * 64 / 3;
+        segmenter
+            .frame(&Frame { track: Arc::clone(&sound), dts: time, pts: time, key: true, payload }, at(time));
+    }
+    let made: Vec<Made> = segmenter.take();
+    assert_eq!(made.len(), 5);
+    assert!(made.iter().all(|m| m.key && (2_000_000..2_050_000).contains(&m.micros)), "{made:?}");
+    assert_eq!(made[0].opening.as_ref().unwrap().codecs, "mp4a.40.2");
+}
+
+#[test]
+fn an_ended_path_is_forgotten_after_its_list_was_played() {
+    let mut stage = Stage::new();
+    for n in 0..100 {
+        stage.picture(n * 40, n % 50 == 0, n * 40);
+    }
+    assert!(stage.shelf.tick(Time::from_millis(3_600_000)), "a live path is never forgotten");
+    stage.shelf.end(Time::from_millis(3_600_000));
+    assert!(stage.shelf.tick(Time::from_millis(3_620_000)));
+    assert!(!stage.shelf.tick(Time::from_millis(3_700_000)));
+}

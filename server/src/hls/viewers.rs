@@ -1,0 +1,172 @@
+//! Who watches over HLS: a session is what the playlists' `?session=` says, not a connection.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::{Protocol, Role};
+use session::Time;
+
+use super::Live;
+use crate::registry::{Client, Outcome, Registry};
+
+/// A session ends after so many target durations without a request.
+const SILENCE: u32 = 3;
+/// Target duration as long as none is known.
+const UNKNOWN_TARGET: u64 = 10;
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub struct Viewers {
+    sessions: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    seeds: RandomState,
+    count: AtomicU64,
+}
+
+/// One viewer.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name in URIs and cookies.
+    pub id: Box<str>,
+    /// Its entry in the registry.
+    pub client: Arc<Client>,
+    live: Arc<Live>,
+    /// When it was last heard of, in milliseconds.
+    last: AtomicU64,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
+    watching: AtomicBool,
+}
+
+/// A request of a session that is being answered; the session does not end before it is over.
+#[derive(Debug)]
+pub struct Visit {
+    /// The session.
+    pub session: Arc<Session>,
+}
+
+impl Session {
+    fn seen(&self, now: Time) {
+        self.last.fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Notes that something is still being sent.
+    pub fn stays(&self, now: Time) {
+        self.seen(now);
+    }
+
+    /// It had a media playlist or media: from now on it is listed.
+    pub fn watches(&self, registry: &Registry) {
+        if !self.watching.swap(true, Ordering::Relaxed) {
+            registry.take_part(&self.client, Role::Viewer, &self.live.path, &self.live.totals());
+        }
+    }
+
+    fn is_over(&self, now: Time) -> bool {
+        let target = self.live.shelf().target().unwrap_or(UNKNOWN_TARGET);
+        let silence = now.since(Time::from_millis(self.last.load(Ordering::Relaxed)));
+        self.busy.load(Ordering::Relaxed) == 0
+            && silence > Duration::from_secs(target).saturating_mul(SILENCE)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.session.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is known of whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it says it is.
+    pub agent: &'a str,
+}
+
+impl Viewers {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session called `id`, which begins now if there is none of that name on this path. `None` where there are
+    /// `most` already.
+    pub fn visit(
+        &self,
+        id: Option<&str>,
+        live: &Arc<Live>,
+        asker: Asker<'_>,
+        registry: &Registry,
+        most: usize,
+        now: Time,
+    ) -> Option<Visit> {
+        let mut sessions = self.sessions();
+        let known = id
+            .and_then(|id| sessions.get(id))
+            .filter(|s| Arc::ptr_eq(&s.live, live) || s.live.path == live.path);
+        let session = match known {
+            Some(session) => Arc::clone(session),
+            None if sessions.len() >= most => return None,
+            None => {
+                let id: Box<str> = match id.filter(|id| !sessions.contains_key(*id)) {
+                    Some(id) => id.into(),
+                    None => self.name().into(),
+                };
+                let client = registry.connect(Protocol::Hls, asker.address, now);
+                client.name_agent(asker.agent);
+                let session = Arc::new(Session {
+                    id: id.clone(),
+                    client,
+                    live: Arc::clone(live),
+                    last: AtomicU64::new(now.as_millis()),
+                    busy: AtomicUsize::new(0),
+                    watching: AtomicBool::new(false),
+                });
+                sessions.insert(id, Arc::clone(&session));
+                session
+            }
+        };
+        session.seen(now);
+        session.busy.fetch_add(1, Ordering::Relaxed);
+        Some(Visit { session })
+    }
+
+    /// A name that nobody can guess from others.
+    fn name(&self) -> String {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}", self.seeds.hash_one(count))
+    }
+
+    /// Sessions that watch a path.
+    pub fn count(&self, path: &str) -> usize {
+        let watches = |s: &&Arc<Session>| &*s.live.path == path && s.watching.load(Ordering::Relaxed);
+        self.sessions().values().filter(watches).count()
+    }
+
+    /// Once a second: ends those that were silent for too long.
+    pub fn tick(&self, registry: &Registry, now: Time) {
+        self.sessions().retain(|_, session| {
+            let over = session.is_over(now);
+            if over {
+                registry.end(&session.client, Outcome::Done, now);
+            }
+            !over
+        });
+    }
+
+    /// Ends all, since the server does.
+    pub fn end(&self, registry: &Registry, now: Time) {
+        for (_, session) in self.sessions().drain() {
+            registry.end(&session.client, Outcome::Shutdown, now);
+        }
+    }
+}
+
+/// Whether a name is one of ours, so that it can be taken up again after a restart.
+pub fn is_name(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
