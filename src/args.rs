@@ -55,6 +55,8 @@ pub enum Command {
     Demo(Demo),
     /// Run the reference server.
     Serve(Serve),
+    /// Publish a media file in real time.
+    Publish(Publish),
     /// Tell from captures who spoke, with which codecs, at which bandwidth, and what went wrong.
     Analyze(Analyze),
     /// Render the report of a run directory again.
@@ -108,6 +110,20 @@ fn listen(text: &str) -> Result<Listen, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     server::parse_bytes(text)
+}
+
+/// Arguments of `publish`.
+#[derive(Debug, ClapArgs)]
+pub struct Publish {
+    /// An FLV or MP4 file; what it holds is sent as it is.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to: rtmp://HOST[:PORT]/PATH.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Begin again at the end of the file.
+    #[arg(long)]
+    pub r#loop: bool,
 }
 
 /// Arguments of `analyze`.

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let ended = match args.command {
         Command::Demo(demo) => commands::demo::run(&demo, &args.common),
         Command::Serve(serve) => commands::serve::run(serve, &args.common),
+        Command::Publish(publish) => commands::publish::run(&publish, &args.common),
         Command::Analyze(analyze) => commands::analyze::run(&analyze, &args.common),
         Command::Report(report) => commands::report::run(&report, &args.common),
     };

@@ -7,4 +7,6 @@
 pub mod account;
 pub mod client;
 pub mod demo;
+pub mod feed;
 pub mod sample;
+pub mod url;

@@ -12,6 +12,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::feed::FeedError;
+
 /// Read at a time.
 const READ: usize = 64 * 1024;
 
@@ -22,6 +24,8 @@ pub enum ClientError {
     Io(io::Error),
     /// The session closed.
     Closed(Reason),
+    /// There is nothing to publish, or nothing more that could be read.
+    Feed(FeedError),
 }
 
 impl fmt::Display for ClientError {
@@ -29,11 +33,18 @@ impl fmt::Display for ClientError {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::Closed(reason) => write!(f, "{reason}"),
+            Self::Feed(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl std::error::Error for ClientError {}
+
+impl From<FeedError> for ClientError {
+    fn from(error: FeedError) -> Self {
+        Self::Feed(error)
+    }
+}
 
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {

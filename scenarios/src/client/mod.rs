@@ -4,6 +4,8 @@ mod connection;
 mod publisher;
 mod viewer;
 
+pub use session::rtmp::{ClientConfig, ClientRole};
+
 pub use connection::{ClientError, Connection};
-pub use publisher::{Published, publish};
+pub use publisher::{How, Published, publish};
 pub use viewer::{Viewed, watch};

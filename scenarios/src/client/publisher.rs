@@ -1,4 +1,4 @@
-//! Publishes a clip in real time.
+//! Publishes in real time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,26 +9,39 @@ use tokio::time::Instant;
 
 use super::connection::{ClientError, Connection};
 use crate::account::Account;
-use crate::sample::{Clip, Tag};
+use crate::feed::Feed;
+use crate::sample::Tag;
 
 /// What a publisher did.
 #[derive(Debug)]
 pub struct Published {
     /// Its side of the connection.
     pub local: SocketAddr,
-    /// Every frame it sent.
+    /// Every frame it sent, where it kept account.
     pub account: Account,
+    /// Audio and video messages it sent.
+    pub frames: u64,
     /// Seconds from the first frame to the last.
     pub seconds: f64,
 }
 
-/// Publishes `clip` over and over, each frame at its time, until `stop` turns true; then ends in good order.
+/// How to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct How {
+    /// Begin again at the end, until told to stop.
+    pub again: bool,
+    /// Keep account of every frame; grows with the time on air.
+    pub account: bool,
+}
+
+/// Publishes a feed, each frame at its time, until it ends or `stop` turns true; then ends in good order.
 /// `on_air` turns true when the server has said yes.
 pub async fn publish(
     server: SocketAddr,
     config: ClientConfig,
     seed: u64,
-    clip: Clip,
+    mut feed: Feed,
+    how: How,
     on_air: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
@@ -38,40 +51,49 @@ pub async fn publish(
     on_air.send_replace(true);
 
     let begin = Instant::now();
-    let mut account = Account::default();
-    let mut last = Duration::ZERO;
-    'rounds: for round in 0u32.. {
-        for tag in &clip.tags {
-            let (kind, time, body) = match tag {
-                Tag::Script(payload) => {
-                    if round == 0 {
-                        connection.act(Action::Metadata(payload.clone()));
-                    }
-                    continue;
-                }
-                Tag::Media(kind, time, body) => (*kind, *time, body.clone()),
-            };
-            let timestamp = clip.period_ms.wrapping_mul(round).wrapping_add(time);
-            let due = begin + Duration::from_millis(u64::from(timestamp));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = tokio::time::sleep_until(due) => break,
-                    // A wait for true also ends where nobody is left to say it.
-                    _ = stop.wait_for(|stop| *stop) => break 'rounds,
-                    event = connection.event() => drop(event?),
-                }
+    let mut published = Published { local, account: Account::default(), frames: 0, seconds: 0.0 };
+    let mut told = false;
+    loop {
+        let Some((tag, due)) = feed.tag()? else {
+            if !how.again {
+                break;
             }
-            if *stop.borrow() {
-                break 'rounds;
+            feed.again()?;
+            continue;
+        };
+        let (kind, body) = match tag {
+            Tag::Script(payload) => {
+                if !std::mem::replace(&mut told, true) {
+                    connection.act(Action::Metadata(payload));
+                }
+                continue;
             }
-            account.note(kind, timestamp, body.clone());
-            connection.act(Action::Media { kind, timestamp, payload: body });
-            connection.flush().await?;
-            last = begin.elapsed();
+            Tag::Media(kind, _, body) => (kind, body),
+        };
+        let at = begin + Duration::from_millis(due);
+        let stopped = loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(at) => break false,
+                // A wait for true also ends where nobody is left to say it.
+                _ = stop.wait_for(|stop| *stop) => break true,
+                event = connection.event() => drop(event?),
+            }
+        };
+        if stopped || *stop.borrow() {
+            break;
         }
+        // RTMP's timestamps are 32 bits that wrap.
+        let timestamp = (due & 0xffff_ffff) as u32;
+        if how.account {
+            published.account.note(kind, timestamp, body.clone());
+        }
+        connection.act(Action::Media { kind, timestamp, payload: body });
+        connection.flush().await?;
+        published.frames += 1;
+        published.seconds = begin.elapsed().as_secs_f64();
     }
     connection.act(Action::Finish);
     connection.flush().await?;
-    Ok(Published { local, account, seconds: last.as_secs_f64() })
+    Ok(published)
 }

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{CAPTURE, DemoError, Options, PATH};
-use crate::client::{ClientError, Published, Viewed, publish, watch};
+use crate::client::{ClientError, How, Published, Viewed, publish, watch};
+use crate::feed::Feed;
 use crate::sample::Clip;
 
 /// Where the demo stands.
@@ -108,7 +109,9 @@ pub(super) async fn play(
     let (on_air, mut is_on_air) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let publisher = script.client(ClientRole::Publish, "demo publisher");
-    let publisher = tokio::spawn(publish(address, publisher, options.seed, clip, on_air, stopped));
+    let how = How { again: true, account: true };
+    let feed = Feed::clip(clip);
+    let publisher = tokio::spawn(publish(address, publisher, options.seed, feed, how, on_air, stopped));
     // An error here means that the publisher is gone; its own error says more.
     let _ = is_on_air.wait_for(|on| *on).await;
     script.begin = Some(Instant::now());

@@ -1,0 +1,346 @@
+//! What a publisher sends: the tags of a clip or of a file, again and again if wanted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use media::flv::{config_body, frame_header};
+use media::{Frame, Kind, mp4};
+use session::rtmp::MediaKind;
+use wire::flv::file::{Reader, Step};
+use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
+
+use crate::sample::{Clip, Tag};
+
+/// Read of an FLV file at a time.
+const READ: usize = 256 * 1024;
+/// The largest FLV tag: eleven bytes of header, 24 bits of body, four bytes behind it.
+const LARGEST_TAG: usize = (1 << 24) + 15;
+
+/// Why a file cannot be published, or not further.
+#[derive(Debug)]
+pub enum FeedError {
+    /// It could not be opened or read.
+    Io(PathBuf, std::io::Error),
+    /// It is no FLV file, or damaged.
+    Flv(PathBuf, wire::Error),
+    /// It is no MP4 file, or damaged.
+    Mp4(PathBuf, mp4::Trouble),
+    /// Neither FLV nor MP4.
+    Unknown(PathBuf),
+    /// Nothing in it can be published.
+    Empty(PathBuf),
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(file, error) => write!(f, "{}: {error}", file.display()),
+            Self::Flv(file, error) => write!(f, "{}: {error}", file.display()),
+            Self::Mp4(file, error) => write!(f, "{}: {error}", file.display()),
+            Self::Unknown(file) => write!(f, "{}: neither an FLV nor an MP4 file", file.display()),
+            Self::Empty(file) => {
+                write!(f, "{}: no picture and no sound that RTMP could carry", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for FeedError {}
+
+/// Tags in the order they are due.
+#[derive(Debug)]
+pub struct Feed {
+    source: Source,
+    /// Milliseconds of the rounds before this one.
+    offset: u64,
+    /// Earliest time of this round.
+    first: Option<u32>,
+    /// Of video and audio: the last time, and its distance from the one before.
+    steps: [Option<(u32, u32)>; 2],
+}
+
+#[derive(Debug)]
+enum Source {
+    Clip { clip: Clip, next: usize },
+    Flv(Flv),
+    Mp4(Box<Mp4>),
+}
+
+impl Feed {
+    /// The clip inside the program.
+    pub fn clip(clip: Clip) -> Self {
+        Self::of(Source::Clip { clip, next: 0 })
+    }
+
+    /// An FLV or MP4 file, told apart by how it begins.
+    pub fn file(path: &Path) -> Result<Self, FeedError> {
+        let failed = |e| FeedError::Io(path.to_owned(), e);
+        let mut file = File::open(path).map_err(failed)?;
+        let mut head = [0; 12];
+        let n = file.read(&mut head).map_err(failed)?;
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let head = &head[..n];
+        if head.starts_with(b"FLV") {
+            return Ok(Self::of(Source::Flv(Flv::new(path, file))));
+        }
+        match head.get(4..8) {
+            Some(b"ftyp" | b"moov" | b"styp" | b"moof" | b"mdat" | b"free" | b"skip" | b"wide") => {
+                Ok(Self::of(Source::Mp4(Box::new(Mp4::open(path, file)?))))
+            }
+            _ => Err(FeedError::Unknown(path.to_owned())),
+        }
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, offset: 0, first: None, steps: [None; 2] }
+    }
+
+    /// The next tag with its time since the feed began, in milliseconds; `None` at the end of a round.
+    pub fn tag(&mut self) -> Result<Option<(Tag, u64)>, FeedError> {
+        let tag = match &mut self.source {
+            Source::Clip { clip, next } => {
+                let tag = clip.tags.get(*next).cloned();
+                *next += 1;
+                tag
+            }
+            Source::Flv(flv) => flv.next()?,
+            Source::Mp4(mp4) => mp4.next()?,
+        };
+        let Some(tag) = tag else { return Ok(None) };
+        let Tag::Media(kind, time, _) = &tag else { return Ok(Some((tag, self.offset))) };
+        let first = *self.first.get_or_insert(*time);
+        let step = &mut self.steps[usize::from(*kind == MediaKind::Audio)];
+        let length = step.map_or(0, |(before, length)| match time.saturating_sub(before) {
+            0 => length,
+            longer => longer,
+        });
+        *step = Some((*time, length));
+        let due = self.offset + u64::from(time.saturating_sub(first));
+        Ok(Some((tag, due)))
+    }
+
+    /// Begins the next round: its first tag is due when the last one of this round is over.
+    pub fn again(&mut self) -> Result<(), FeedError> {
+        let Some(first) = self.first.take() else { return Err(FeedError::Empty(self.name())) };
+        let ends = self.steps.iter().flatten().map(|(last, length)| last.saturating_add(*length));
+        let end = match &self.source {
+            Source::Clip { clip, .. } => clip.period_ms,
+            _ => ends.max().unwrap_or(first),
+        };
+        // A round without a length would never let anybody sleep.
+        self.offset += u64::from(end.saturating_sub(first).max(1));
+        self.steps = [None; 2];
+        match &mut self.source {
+            Source::Clip { next, .. } => *next = 0,
+            Source::Flv(flv) => flv.rewind()?,
+            Source::Mp4(mp4) => **mp4 = Mp4::open(&mp4.path, mp4.again()?)?,
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> PathBuf {
+        match &self.source {
+            Source::Clip { .. } => PathBuf::from("the clip"),
+            Source::Flv(flv) => flv.path.clone(),
+            Source::Mp4(mp4) => mp4.path.clone(),
+        }
+    }
+}
+
+/// An FLV file, read piece by piece.
+#[derive(Debug)]
+struct Flv {
+    path: PathBuf,
+    file: File,
+    reader: Reader,
+    buffer: Vec<u8>,
+}
+
+impl Flv {
+    fn new(path: &Path, file: File) -> Self {
+        Self { path: path.to_owned(), file, reader: Reader::new(), buffer: Vec::new() }
+    }
+
+    fn rewind(&mut self) -> Result<(), FeedError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(|e| FeedError::Io(self.path.clone(), e))?;
+        self.reader = Reader::new();
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// A last tag that is cut off is left out.
+    fn next(&mut self) -> Result<Option<Tag>, FeedError> {
+        loop {
+            let step = self.reader.step(&self.buffer).map_err(|e| FeedError::Flv(self.path.clone(), e))?;
+            let (tag, used) = match step {
+                Step::Need(n) => {
+                    if !self.fill(n.min(LARGEST_TAG))? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Step::Header(_, used) => (None, used),
+                Step::Tag(tag, used) => {
+                    let body = Bytes::copy_from_slice(tag.body);
+                    let tag = match tag.header.kind {
+                        TAG_AUDIO => Some(Tag::Media(MediaKind::Audio, tag.header.timestamp, body)),
+                        // An end of sequence would end every repetition.
+                        TAG_VIDEO if tag.body.get(1) == Some(&2) && tag.body.len() <= 5 => None,
+                        TAG_VIDEO => Some(Tag::Media(MediaKind::Video, tag.header.timestamp, body)),
+                        TAG_SCRIPT => Some(Tag::Script(body)),
+                        _ => None,
+                    };
+                    (tag, used)
+                }
+            };
+            self.buffer.drain(..used);
+            if tag.is_some() {
+                return Ok(tag);
+            }
+        }
+    }
+
+    /// Reads until the buffer holds `n` bytes; false where the file ends first.
+    fn fill(&mut self, n: usize) -> Result<bool, FeedError> {
+        while self.buffer.len() < n {
+            let before = self.buffer.len();
+            let mut piece = (&self.file).take(READ as u64);
+            piece.read_to_end(&mut self.buffer).map_err(|e| FeedError::Io(self.path.clone(), e))?;
+            if self.buffer.len() == before {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// An MP4 file, its frames turned into tags.
+#[derive(Debug)]
+struct Mp4 {
+    path: PathBuf,
+    demuxer: mp4::Demuxer<OnDisk>,
+    ready: VecDeque<Tag>,
+    /// Added to every time so that none is negative.
+    shift: Option<i64>,
+}
+
+#[derive(Debug)]
+struct OnDisk(File);
+
+impl mp4::Source for OnDisk {
+    fn size(&mut self) -> u64 {
+        self.0.metadata().map_or(0, |m| m.len())
+    }
+
+    fn read(&mut self, at: u64, n: usize) -> Result<Bytes, String> {
+        let mut bytes = vec![0; n];
+        let mut filled = 0;
+        while filled < n {
+            match self.0.read_at(&mut bytes[filled..], at.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes.into())
+    }
+}
+
+impl Mp4 {
+    fn open(path: &Path, file: File) -> Result<Self, FeedError> {
+        let failed = |e| FeedError::Mp4(path.to_owned(), e);
+        let demuxer = mp4::Demuxer::open(OnDisk(file)).map_err(failed)?;
+        let configs = demuxer.tracks().filter_map(|track| {
+            let kind = message_kind(track.kind());
+            Some(Tag::Media(kind, 0, config_body(track)?.into()))
+        });
+        let ready = configs.collect();
+        Ok(Self { path: path.to_owned(), demuxer, ready, shift: None })
+    }
+
+    fn again(&self) -> Result<File, FeedError> {
+        File::open(&self.path).map_err(|e| FeedError::Io(self.path.clone(), e))
+    }
+
+    fn next(&mut self) -> Result<Option<Tag>, FeedError> {
+        if let Some(tag) = self.ready.pop_front() {
+            return Ok(Some(tag));
+        }
+        match self.demuxer.next() {
+            Some(Ok(frame)) => Ok(Some(self.tag(&frame))),
+            Some(Err(error)) => Err(FeedError::Mp4(self.path.clone(), error)),
+            None => Ok(None),
+        }
+    }
+
+    fn tag(&mut self, frame: &Frame) -> Tag {
+        // Frames come in order of their decoding times: the first is the earliest.
+        let shift = *self.shift.get_or_insert(-frame.dts_ms());
+        let time = u32::try_from(frame.dts_ms().saturating_add(shift).max(0)).unwrap_or(u32::MAX);
+        let body = [frame_header(frame).as_ref(), &frame.payload].concat();
+        Tag::Media(message_kind(frame.track.kind()), time, body.into())
+    }
+}
+
+fn message_kind(kind: Kind) -> MediaKind {
+    match kind {
+        Kind::Video => MediaKind::Video,
+        Kind::Audio => MediaKind::Audio,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn round(feed: &mut Feed) -> Vec<(MediaKind, u64, usize)> {
+        let mut tags = Vec::new();
+        while let Some((tag, due)) = feed.tag().unwrap() {
+            if let Tag::Media(kind, _, body) = tag {
+                tags.push((kind, due, body.len()));
+            }
+        }
+        tags
+    }
+
+    #[test]
+    fn a_file_gives_the_same_tags_as_the_clip_round_for_round() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/h264-aac.flv");
+        let mut file = Feed::file(&path).unwrap();
+        let mut clip = Feed::clip(Clip::sample().unwrap());
+        let first = round(&mut file);
+        assert_eq!(first.len(), 201 + 377);
+        let kept: Vec<_> = first.iter().copied().filter(|tag| tag.1 < 8000).collect();
+        assert_eq!(round(&mut clip), kept);
+        file.again().unwrap();
+        clip.again().unwrap();
+        // The second round begins when the first is over: after 8 s of pictures in the clip, in the file after its
+        // last audio frame, which begins at 8059 ms.
+        assert_eq!((round(&mut file)[0].1, round(&mut clip)[0].1), (8081, 8000));
+    }
+
+    #[test]
+    fn what_cannot_be_published_is_refused_with_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("letter.txt");
+        File::create(&path).unwrap().write_all(b"Dear reader, ...").unwrap();
+        let error = Feed::file(&path).unwrap_err().to_string();
+        assert!(error.ends_with("letter.txt: neither an FLV nor an MP4 file"), "{error}");
+        let path = directory.path().join("broken.mp4");
+        File::create(&path).unwrap().write_all(b"\0\0\0\x10ftypisom\0\0\0\0").unwrap();
+        let error = Feed::file(&path).unwrap_err().to_string();
+        assert!(error.contains("broken.mp4: no moov box"), "{error}");
+        let path = directory.path().join("empty.flv");
+        File::create(&path).unwrap().write_all(b"FLV\x01\x05\0\0\0\x09\0\0\0\0").unwrap();
+        let mut feed = Feed::file(&path).unwrap();
+        assert!(feed.tag().unwrap().is_none());
+        assert!(feed.again().unwrap_err().to_string().contains("no picture and no sound"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Where a client goes.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+/// The standard port of RTMP.
+const RTMP_PORT: u16 = 1935;
+
+/// `rtmp://HOST[:PORT]/PATH[?QUERY]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtmpUrl {
+    /// Name or address, without the brackets of an IPv6 address.
+    pub host: String,
+    /// 1935 where the URL names none.
+    pub port: u16,
+    /// Path and query string as they stand, without the leading slash.
+    pub path: String,
+}
+
+/// Why a URL cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlError(String);
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl RtmpUrl {
+    /// Reads a URL.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let wrong = |why: &str| UrlError(format!("{text:?} is no URL to publish to: {why}"));
+        let Some(rest) = text.strip_prefix("rtmp://") else {
+            return Err(wrong("want rtmp://HOST[:PORT]/PATH"));
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
+            Some((host, after)) => (host, after.strip_prefix(':')),
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        if host.is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        let port = match port {
+            None => RTMP_PORT,
+            Some(port) => port.parse().map_err(|_| wrong("its port is no number from 0 to 65535"))?,
+        };
+        if path.is_empty() {
+            return Err(wrong("it names no stream"));
+        }
+        Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
+    }
+
+    /// Host and port as a URL has them.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Application and stream name: the query string belongs to the name.
+    pub fn app_and_name(&self) -> (String, String) {
+        let (path, query) =
+            self.path.split_once('?').map_or((self.path.as_str(), None), |(p, q)| (p, Some(q)));
+        let (app, name) = path.rsplit_once('/').unwrap_or((path, ""));
+        let plain = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
+        let name = match query {
+            Some(query) => format!("{}?{query}", plain(name)),
+            None => plain(name),
+        };
+        (plain(app), name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_ports_paths_and_queries() {
+        let url = |text| RtmpUrl::parse(text).unwrap();
+        let plain = url("rtmp://example.org/live/cam");
+        assert_eq!((plain.host.as_str(), plain.port), ("example.org", 1935));
+        assert_eq!(plain.app_and_name(), ("live".into(), "cam".into()));
+        let six = url("rtmp://[::1]:1936/a/b/caf%C3%A9?token=x/y");
+        assert_eq!((six.host.as_str(), six.port, six.authority().as_str()), ("::1", 1936, "[::1]:1936"));
+        assert_eq!(six.app_and_name(), ("a/b".into(), "café?token=x/y".into()));
+        assert_eq!(url("rtmp://u:p@h:7/only").app_and_name(), ("only".into(), String::new()));
+    }
+
+    #[test]
+    fn what_is_no_url_is_said_so() {
+        for (text, why) in [
+            ("http://h/x", "want rtmp://"),
+            ("rtmp:///x", "names no host"),
+            ("rtmp://h:99999/x", "no number from 0"),
+            ("rtmp://h", "names no stream"),
+        ] {
+            assert!(RtmpUrl::parse(text).unwrap_err().to_string().contains(why), "{text}");
+        }
+    }
+}
