@@ -6,7 +6,12 @@
 //!
 //! A connection has one session at a time, and a session ends with its connection.
 
+mod inbox;
 mod io;
+mod offer;
+mod server;
+mod url;
 
 pub use crate::rtmp::Reason;
 pub use io::{Action, Carry, Event, Input, Output, Refusal, ServerConfig, TrackStart};
+pub use server::Server;
