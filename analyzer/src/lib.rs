@@ -19,6 +19,7 @@ pub mod flow;
 mod hub;
 pub mod measure;
 mod report;
+mod sniff;
 pub mod track;
 
 pub use analyze::{Analyzer, Options};

@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use model::{Analysis, Connection, Endpoint, Finding, Protocol, Session, TrackKind, Transport};
 
 use crate::finding::{Note, severity};
-use crate::flow::{ConnId, Dir, End};
-use crate::hub::{Closed, Hub};
+use crate::flow::{Dir, End};
+use crate::hub::{Closed, Hub, Line};
 use crate::track::rtmp;
+
+mod rtsp;
 
 /// Findings told one by one; more are counted with the last of their rule.
 const MAX_FINDINGS: usize = 2000;
@@ -25,7 +27,7 @@ pub(crate) struct Parts {
 /// The document.
 pub(crate) fn analysis(parts: Parts) -> Analysis {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
-    let Hub { bandwidth, mut closed, unfinished, .. } = hub;
+    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
     let synthetic = captures.iter().any(|capture| capture.synthetic);
     let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
@@ -35,12 +37,12 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
         findings.add(note, None, file_name(index));
     }
     let mut sessions: Vec<Session> = Vec::new();
-    let mut series: Vec<(String, Vec<ConnId>)> = Vec::new();
+    let mut series: Vec<(String, Vec<Line>)> = Vec::new();
     for entry in closed {
         let Closed { conn, end, stats, outcome, file } = entry;
         let first_session = sessions.len();
         let view = View { first_ns, synthetic, end, stats, client: outcome.client, clean: outcome.clean };
-        let peak = bandwidth.peak_bps(conn);
+        let peak = bandwidth.peak_bps(Line::Conn(conn));
         let own: [u64; 2] = outcome.sessions.iter().filter_map(|s| s.own_bytes).fold([0; 2], |sum, own| {
             let [up, down] = sum;
             let [own_up, own_down] = own;
@@ -48,7 +50,7 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
         });
         for (index, session) in outcome.sessions.into_iter().enumerate() {
             let id = format!("rtmp-{}", sessions.len().saturating_add(1));
-            series.push((id.clone(), if index == 0 { vec![conn] } else { Vec::new() }));
+            series.push((id.clone(), if index == 0 { vec![Line::Conn(conn)] } else { Vec::new() }));
             sessions.push(view.session(id, session, own, peak.filter(|_| index == 0)));
         }
         for note in outcome.notes {
@@ -56,6 +58,18 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
             let id = sessions.get(index).map(|session| session.id.clone());
             findings.add(note, id, file_name(file));
         }
+    }
+    let last_file = captures.len().checked_sub(1).and_then(file_name);
+    for (index, outcome) in rtsp.finish().into_iter().enumerate() {
+        let id = format!("rtsp-{}", index.saturating_add(1));
+        let lines = rtsp_lines.get(&outcome.session).cloned().unwrap_or_default();
+        let peak = lines.iter().filter_map(|line| bandwidth.peak_bps(*line)).reduce(f64::max);
+        let (session, notes) = rtsp::session(id.clone(), outcome, first_ns, synthetic, peak);
+        for note in notes {
+            findings.add(note, Some(id.clone()), last_file.clone());
+        }
+        series.push((id, lines));
+        sessions.push(session);
     }
     for (index, note) in unfinished {
         findings.add(note, None, file_name(index));
@@ -147,11 +161,7 @@ impl View {
             duration_s: seconds(stats.last_ns.saturating_sub(stats.first_ns)),
             bytes_to_server: stats.half(self.client).bytes,
             bytes_to_client: stats.half(self.client.reverse()).bytes,
-            end: match self.end {
-                End::Fin => Some("fin".to_owned()),
-                End::Reset => Some("reset".to_owned()),
-                End::Idle | End::Replaced | End::Evicted | End::Capture => None,
-            },
+            end: end_word(self.end),
         }
     }
 }
@@ -193,18 +203,29 @@ impl Findings {
     }
 }
 
+/// How a connection ended, in a word; none where the capture does not show it.
+fn end_word(end: End) -> Option<String> {
+    match end {
+        End::Fin => Some("fin".to_owned()),
+        End::Reset => Some("reset".to_owned()),
+        End::Idle | End::Replaced | End::Evicted | End::Capture => None,
+    }
+}
+
 /// A display filter that shows one connection, whichever protocol Wireshark takes it for.
 fn filter(client: SocketAddr, server: SocketAddr) -> String {
-    let ip = |address: IpAddr| if address.is_ipv6() { "ipv6.addr" } else { "ip.addr" };
     format!(
-        "{}=={} && tcp.port=={} && {}=={} && tcp.port=={}",
-        ip(client.ip()),
-        client.ip(),
+        "{} && tcp.port=={} && {} && tcp.port=={}",
+        host(client.ip()),
         client.port(),
-        ip(server.ip()),
-        server.ip(),
+        host(server.ip()),
         server.port()
     )
+}
+
+fn host(address: IpAddr) -> String {
+    let field = if address.is_ipv6() { "ipv6.addr" } else { "ip.addr" };
+    format!("{field}=={address}")
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {

@@ -49,6 +49,10 @@ pub struct Stats {
     pub bytes: u64,
     clock: Clock,
     gop: GopCounter,
+    /// Frames a second, where something better than the steps between frames tells them.
+    rate: Option<f64>,
+    /// Packets lost and jitter in milliseconds, where the transport numbers packets.
+    network: Option<(u64, Option<f64>)>,
 }
 
 /// The timeline in unwrapped milliseconds.
@@ -90,7 +94,19 @@ impl Stats {
             bytes: 0,
             clock: Clock::default(),
             gop: GopCounter::default(),
+            rate: None,
+            network: None,
         }
+    }
+
+    /// Sets the frames a second where the order of frames is not that of their times.
+    pub fn set_rate(&mut self, rate: Option<f64>) {
+        self.rate = rate;
+    }
+
+    /// Sets what the transport lost, in packets, and its jitter, in milliseconds.
+    pub fn set_network(&mut self, lost: u64, jitter_ms: Option<f64>) {
+        self.network = Some((lost, jitter_ms));
     }
 
     /// Video, audio or data.
@@ -149,6 +165,9 @@ impl Stats {
 
     /// Frames per second as the timestamps have it.
     pub fn frame_rate(&self) -> Option<f64> {
+        if self.rate.is_some() {
+            return self.rate;
+        }
         let (steps, ms) = (self.clock.steps, self.clock.stepped_ms);
         (steps > 0 && ms > 0).then(|| round3(small(steps) * 1000.0 / millis(ms)))
     }
@@ -180,8 +199,8 @@ impl Stats {
             end_of_sequence: self.ends,
             key_frames: self.key_frames,
             bytes: self.bytes,
-            lost_packets: None,
-            jitter_ms: None,
+            lost_packets: self.network.map(|(lost, _)| lost),
+            jitter_ms: self.network.and_then(|(_, jitter)| jitter).map(round3),
             declared: if self.declared.is_empty() { None } else { Some(self.declared) },
             description,
         }

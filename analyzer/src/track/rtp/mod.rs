@@ -1,0 +1,428 @@
+//! What one receiver of RTP would know of a track: losses, order, jitter, frames (RFC 3550).
+
+mod frames;
+mod jitter;
+mod payload;
+pub mod report;
+mod sequence;
+
+use model::TrackKind;
+use wire::rtp;
+
+use self::frames::{Frame, Frames, Pace, Part};
+use self::jitter::Jitter;
+pub use self::payload::{AuBits, Packing};
+use self::report::Reports;
+use self::sequence::{Arrival, Sequence};
+use crate::finding::{Note, Notes};
+use crate::flow::At;
+use crate::track::{CodecInfo, Stats, codec};
+
+/// Sources followed in one track after each other; more are one.
+const MAX_SOURCES: u64 = 1000;
+/// Seconds between two frames beyond which the clock has jumped.
+const JUMP_S: u32 = 10;
+
+/// A payload type as the session description explains it.
+#[derive(Clone, Debug, Default)]
+pub struct Format {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// Ticks of the clock in a second; 0 where unknown.
+    pub clock: u32,
+    /// What is known of the codec.
+    pub info: CodecInfo,
+    /// How packets hold frames.
+    pub packing: Packing,
+    /// Claims of the description, by name.
+    pub declared: Vec<(&'static str, String)>,
+}
+
+/// What a datagram or an interleaved block was taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// RTP of this track; with it this many bytes of datagrams count, an earlier one that was held included.
+    Counted(u64),
+    /// Kept until the next packet tells what it is.
+    Held,
+    /// Nothing of this track.
+    Foreign,
+}
+
+/// The header of a packet and its payload.
+#[derive(Clone, Copy, Debug)]
+struct Packet<'b> {
+    marker: bool,
+    payload_type: u8,
+    number: u16,
+    timestamp: u32,
+    ssrc: u32,
+    payload: &'b [u8],
+    /// Payload bytes on the wire.
+    length: u64,
+}
+
+/// One track of one session.
+#[derive(Debug)]
+pub struct Receiver {
+    formats: Vec<Format>,
+    /// What is counted.
+    pub stats: Stats,
+    expected: Option<u32>,
+    source: Option<Source>,
+    /// The first packet of what may become the source, with its length on the wire.
+    held: Option<(At, Vec<u8>, u64)>,
+    totals: Totals,
+    sources: u64,
+    pace: Pace,
+    clock: u32,
+    seen_sps: bool,
+    foreign_types: u64,
+    /// When the first whole frame was there, nanoseconds since 1970.
+    pub first_frame_ns: Option<i64>,
+    /// What receivers and senders reported.
+    pub reports: Reports,
+    /// True once packets may be missing because the capture lacks them.
+    holes: bool,
+}
+
+/// One synchronisation source.
+#[derive(Debug)]
+struct Source {
+    ssrc: u32,
+    sequence: Sequence,
+    jitter: Jitter,
+    frames: Frames,
+    last_number: Option<i64>,
+    said_bye: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    packets: u64,
+    lost: u64,
+    reordered: u64,
+    duplicates: u64,
+    jumps: u64,
+    jitter_ms: Option<f64>,
+    unannounced: u64,
+}
+
+/// The figures of a track when it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Different packets.
+    pub packets: u64,
+    /// Numbers that never came.
+    pub lost: u64,
+    /// Packets that came after a higher number.
+    pub reordered: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Sources after each other.
+    pub sources: u64,
+    /// Interarrival jitter at the end, in milliseconds.
+    pub jitter_ms: Option<f64>,
+}
+
+impl Receiver {
+    /// A track as it was described.
+    pub fn new(kind: TrackKind, formats: Vec<Format>) -> Self {
+        let mut stats = Stats::new(kind);
+        if let Some(first) = formats.first() {
+            stats.info = first.info.clone();
+            first.declared.iter().for_each(|(name, value)| stats.declare(name, value.as_str()));
+        }
+        Self {
+            formats,
+            stats,
+            expected: None,
+            source: None,
+            held: None,
+            totals: Totals::default(),
+            sources: 0,
+            pace: Pace::default(),
+            clock: 0,
+            seen_sps: false,
+            foreign_types: 0,
+            first_frame_ns: None,
+            reports: Reports::default(),
+            holes: false,
+        }
+    }
+
+    /// The source that was announced at SETUP.
+    pub fn expect(&mut self, ssrc: u32) {
+        self.expected = Some(ssrc);
+    }
+
+    /// The source that was announced, if one was.
+    pub fn expected(&self) -> Option<u32> {
+        self.expected
+    }
+
+    /// True where this source is the track's.
+    pub fn is_source(&self, ssrc: u32) -> bool {
+        self.expected == Some(ssrc) || self.source.as_ref().is_some_and(|source| source.ssrc == ssrc)
+    }
+
+    /// Takes what came on the track's RTP port or channel, `length` bytes on the wire.
+    pub fn rtp(&mut self, at: At, bytes: &[u8], length: u64) -> Taken {
+        let Some(packet) = parse(bytes, length) else { return Taken::Foreign };
+        let known = self.formats.is_empty()
+            || self.formats.iter().any(|format| format.payload_type == packet.payload_type);
+        if !known {
+            if self.is_source(packet.ssrc) {
+                self.foreign_types = self.foreign_types.saturating_add(1);
+            }
+            return Taken::Foreign;
+        }
+        if self.source.as_ref().is_some_and(|source| source.ssrc == packet.ssrc) {
+            self.count(at, &packet);
+            return Taken::Counted(length);
+        }
+        if self.source.is_none() && self.expected == Some(packet.ssrc) {
+            self.held = None;
+            self.begin(packet.ssrc);
+            self.count(at, &packet);
+            return Taken::Counted(length);
+        }
+        // A source counts from its second packet on: random bytes have no successor.
+        if let Some((held_at, held, held_length)) = self.held.take()
+            && let Some(first) = parse(&held, held_length)
+            && first.ssrc == packet.ssrc
+            && (1..=16).contains(&packet.number.wrapping_sub(first.number))
+        {
+            self.begin(packet.ssrc);
+            self.count(held_at, &first);
+            self.count(at, &packet);
+            return Taken::Counted(length.saturating_add(held_length));
+        }
+        self.held = Some((at, bytes.to_vec(), length));
+        Taken::Held
+    }
+
+    /// A packet that was held to the end is the track's where nothing else was; returns its length and time.
+    pub fn finish_held(&mut self) -> Option<(At, u64)> {
+        let (at, bytes, length) = self.held.take().filter(|_| self.sources == 0)?;
+        let packet = parse(&bytes, length)?;
+        self.begin(packet.ssrc);
+        self.count(at, &packet);
+        Some((at, length))
+    }
+
+    /// The source said that it leaves.
+    pub fn bye(&mut self, ssrc: u32) {
+        if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {
+            source.said_bye = true;
+        }
+    }
+
+    /// The capture lacks bytes here: numbers that are missing need not have been lost on the way.
+    pub fn hole(&mut self) {
+        self.holes = true;
+    }
+
+    fn begin(&mut self, ssrc: u32) {
+        if let Some(old) = self.source.take() {
+            self.totals.unannounced = self.totals.unannounced.saturating_add(u64::from(!old.said_bye));
+            self.retire(old);
+            self.stats.lost();
+            self.pace.cut(self.jump());
+        }
+        self.sources = self.sources.saturating_add(1).min(MAX_SOURCES);
+        self.source = Some(Source {
+            ssrc,
+            sequence: Sequence::default(),
+            jitter: Jitter::default(),
+            frames: Frames::default(),
+            last_number: None,
+            said_bye: false,
+        });
+    }
+
+    fn count(&mut self, at: At, packet: &Packet<'_>) {
+        let format = self.formats.iter().find(|format| format.payload_type == packet.payload_type);
+        let (clock, packing) = format.map_or((0, Packing::default()), |f| (f.clock, f.packing));
+        if self.clock != clock && clock > 0 {
+            self.clock = clock;
+        }
+        let Some(source) = &mut self.source else { return };
+        let arrival = source.sequence.packet(packet.number);
+        if clock > 0 {
+            source.jitter.packet(at.time_ns, packet.timestamp, clock);
+        }
+        self.stats.bytes = self.stats.bytes.saturating_add(packet.length);
+        let extended = match arrival {
+            Arrival::Duplicate | Arrival::Jumping => return,
+            Arrival::Next { extended, .. } | Arrival::Late { extended } | Arrival::Restarted { extended } => {
+                extended
+            }
+        };
+        let content = payload::look(packing, packet.payload);
+        if source.frames.is_past(extended) {
+            // Its neighbours are counted already; a picture was counted with the rest of its packets.
+            self.stats.frames = self.stats.frames.saturating_add(u64::from(content.sounds));
+            return;
+        }
+        let part = Part {
+            number: extended,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            picture: content.picture,
+            key: content.key,
+            sounds: content.sounds,
+            fragment: content.fragment,
+        };
+        let (done, whole) = source.frames.packet(&part);
+        if whole.is_some() {
+            self.first_frame_ns.get_or_insert(at.ready_ns);
+        }
+        if let Some(sps) = content.sps.filter(|_| !self.seen_sps) {
+            self.seen_sps = codec::parameter_set(&mut self.stats.info, packing == Packing::H265, sps).is_ok();
+        }
+        if let Some(frame) = done {
+            self.frame(&frame);
+        }
+    }
+
+    /// A frame that no late packet is waited for.
+    fn frame(&mut self, frame: &Frame) {
+        let jump = self.jump();
+        if let Some(source) = &mut self.source {
+            let follows = source.last_number.is_none_or(|last| frame.numbers.0 <= last.saturating_add(1));
+            source.last_number = Some(source.last_number.unwrap_or(i64::MIN).max(frame.numbers.1));
+            if !follows {
+                self.stats.lost();
+                self.pace.lost();
+            }
+        }
+        let count = frame.count();
+        if count == 0 {
+            return;
+        }
+        let ms =
+            i128::from(frame.ticks).saturating_mul(1000).checked_div(i128::from(self.clock)).unwrap_or(0);
+        let ms = u32::try_from(ms.rem_euclid(1 << 32)).unwrap_or(0);
+        for _ in 0..count {
+            self.stats.frame(ms, 0, frame.key);
+        }
+        if self.stats.kind() == TrackKind::Video {
+            self.pace.frame(frame.ticks, jump);
+        }
+    }
+
+    fn jump(&self) -> u64 {
+        u64::from(self.clock.saturating_mul(JUMP_S).max(1))
+    }
+
+    fn retire(&mut self, mut source: Source) {
+        let left: Vec<Frame> = source.frames.finish().collect();
+        let clock = self.clock;
+        let Source { sequence, jitter, .. } = &source;
+        let totals = &mut self.totals;
+        totals.packets = totals.packets.saturating_add(sequence.packets());
+        totals.lost = totals.lost.saturating_add(sequence.lost());
+        totals.reordered = totals.reordered.saturating_add(sequence.reordered);
+        totals.duplicates = totals.duplicates.saturating_add(sequence.duplicates);
+        totals.jumps = totals.jumps.saturating_add(sequence.jumps);
+        totals.jitter_ms = jitter.ms(clock).or(totals.jitter_ms);
+        self.source = Some(source);
+        left.iter().for_each(|frame| self.frame(frame));
+        self.source = None;
+    }
+
+    /// No more packets come: the figures of the track. What is wrong with it is noted.
+    pub fn finish(&mut self, interleaved: bool, name: &str, notes: &mut Notes) -> Figures {
+        self.finish_held();
+        if let Some(source) = self.source.take() {
+            self.retire(source);
+        }
+        let jump = self.jump();
+        self.pace.cut(jump);
+        if self.stats.kind() == TrackKind::Video {
+            self.stats.set_rate(self.pace.rate(self.clock));
+        }
+        let Totals { packets, lost, reordered, duplicates, jitter_ms, .. } = self.totals;
+        let figures = Figures { packets, lost, reordered, duplicates, sources: self.sources, jitter_ms };
+        if packets > 0 {
+            self.stats.set_network(lost, jitter_ms);
+        }
+        self.reports.declare(&mut self.stats, self.clock);
+        self.tell(interleaved, name, figures, notes);
+        figures
+    }
+
+    fn tell(&self, interleaved: bool, name: &str, figures: Figures, notes: &mut Notes) {
+        let Figures { packets, lost, reordered, duplicates, .. } = figures;
+        if lost > 0 && !self.holes {
+            let rule = if interleaved { &spec::rtp::SEQ_TCP_GAP } else { &spec::rtp::SEQ_LOSS };
+            let message = if interleaved {
+                format!("{name}: {lost} RTP packets were never sent: a TCP connection loses none")
+            } else {
+                format!("{name}: {lost} RTP packets never arrived where this was captured")
+            };
+            let sent = packets.saturating_add(lost);
+            let mut note =
+                Note::new(rule, message).want_got(format!("{sent} packets"), format!("{packets} packets"));
+            note.count = lost;
+            notes.push(note);
+        }
+        if reordered.saturating_add(duplicates) > 0 {
+            let message =
+                format!("{name}: {reordered} RTP packets arrived late, {duplicates} more than once");
+            let mut note = Note::new(&spec::rtp::SEQ_DUP_REORDER, message);
+            note.count = reordered.saturating_add(duplicates);
+            notes.push(note);
+        }
+        if self.totals.unannounced > 0 {
+            let message =
+                format!("{name}: the synchronisation source changed and the old one did not say BYE");
+            let mut note =
+                Note::new(&spec::rtp::SSRC_STABLE, message).want_got("one SSRC", format!("{}", self.sources));
+            note.count = self.totals.unannounced;
+            notes.push(note);
+        }
+        if self.totals.jumps > 0 {
+            let message = format!("{name}: the sequence numbers jumped");
+            let mut note = Note::new(&spec::rtp::SEQ_JUMP, message);
+            note.count = self.totals.jumps;
+            notes.push(note);
+        }
+        if self.foreign_types > 0 {
+            let message = format!("{name}: packets of a payload type that its description does not name");
+            let mut note = Note::new(&spec::rtp::HDR_PAYLOAD_TYPE, message);
+            note.count = self.foreign_types;
+            notes.push(note);
+        }
+    }
+}
+
+/// Reads a packet of `length` bytes; none where it cannot be one: another version, or lengths that do not fit.
+fn parse(bytes: &[u8], length: u64) -> Option<Packet<'_>> {
+    let cut = length.saturating_sub(bytes.len() as u64);
+    // Of a packet cut by the snap length the padding is not there: its header is read as if it had none.
+    let unpadded: Vec<u8>;
+    let read = match bytes {
+        [first, rest @ ..] if cut > 0 && first & 0x20 != 0 => {
+            unpadded = [&[first & 0xdf], rest].concat();
+            let header = rtp::Packet::parse(&unpadded).ok()?;
+            let (header, payload) = (header.header, header.payload.len());
+            (header, bytes.get(bytes.len().checked_sub(payload)?..)?)
+        }
+        _ => {
+            let packet = rtp::Packet::parse(bytes).ok()?;
+            (packet.header, packet.payload)
+        }
+    };
+    let (header, payload) = read;
+    Some(Packet {
+        marker: header.marker,
+        payload_type: header.payload_type,
+        number: header.sequence,
+        timestamp: header.timestamp,
+        ssrc: header.ssrc,
+        payload,
+        length: (payload.len() as u64).saturating_add(cut),
+    })
+}
