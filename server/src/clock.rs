@@ -36,10 +36,14 @@ impl Clock {
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
+    /// The wall time of a time.
+    pub fn wall(&self, time: Time) -> SystemTime {
+        self.wall.checked_add(Duration::from_millis(time.as_millis())).unwrap_or(self.wall)
+    }
+
     /// A time as RFC 3339 in UTC, to the millisecond.
     pub fn rfc3339(&self, time: Time) -> String {
-        let wall = self.wall.checked_add(Duration::from_millis(time.as_millis())).unwrap_or(self.wall);
-        let stamp = OffsetDateTime::from(wall);
+        let stamp = OffsetDateTime::from(self.wall(time));
         let whole = stamp.replace_nanosecond(u32::from(stamp.millisecond()).saturating_mul(1_000_000));
         whole.unwrap_or(stamp).format(&Rfc3339).unwrap_or_default()
     }

@@ -10,6 +10,10 @@
 //! window  = 6                    # segments in a list
 //! session = "uri"                # what tells viewers apart: "uri", "cookie" or "off" (address and agent)
 //!
+//! [record]
+//! dir  = "recordings"            # DIR/PATH/2026-11-22T20-59-53.000Z.mp4
+//! auto = true                    # false: only what the API starts
+//!
 //! [tap]
 //! file = "capture.pcapng"
 //! snap = 262144                  # bytes kept of a packet
@@ -38,6 +42,8 @@ pub struct Config {
     pub hls: Hls,
     /// Address of the API and the metrics; `None` opens no socket.
     pub api: Option<SocketAddr>,
+    /// Recording.
+    pub record: Record,
     /// The server's own packet capture.
     pub tap: Option<TapConfig>,
     /// Bounds on what clients may use.
@@ -96,6 +102,15 @@ pub enum HlsSession {
     Off,
 }
 
+/// Recording of what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where files go, each in a directory of its stream's path; `None` records nothing.
+    pub dir: Option<PathBuf>,
+    /// Whether every stream is recorded, or only what the API starts.
+    pub auto: bool,
+}
+
 /// The tap: a pcapng of what the sockets really carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TapConfig {
@@ -140,6 +155,7 @@ impl Default for Config {
             rtmp: Rtmp::default(),
             hls: Hls::default(),
             api: Some(any(API_PORT)),
+            record: Record { dir: None, auto: true },
             tap: None,
             limits: Limits::default(),
         }
@@ -268,6 +284,10 @@ fn from_file(file: FileConfig) -> Config {
     if let Some(api) = file.api {
         config.api = api.0;
     }
+    if let Some(record) = file.record {
+        set(&mut config.record.auto, record.auto);
+        config.record.dir = Some(record.dir);
+    }
     config.tap = file.tap.map(|t| TapConfig {
         file: t.file,
         snap: t.snap.map_or(0, |a| a.u32()),
@@ -285,8 +305,16 @@ struct FileConfig {
     rtmp: Option<RtmpEntry>,
     hls: Option<FileHls>,
     api: Option<Listen>,
+    record: Option<FileRecord>,
     tap: Option<FileTap>,
     limits: Option<FileLimits>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRecord {
+    dir: PathBuf,
+    auto: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -440,6 +468,19 @@ mod tests {
         assert_eq!(config.limits.viewer_lag, Duration::from_millis(1500));
         assert_eq!(config.limits.open_messages, 1000);
         assert_eq!(Config::parse("", "empty").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn hls_and_recording_have_tables() {
+        let text = "[hls]\nlisten = \":8888\"\nsegment = \"500ms\"\nwindow = 1\nsession = \"cookie\"\n\
+                    [record]\ndir = \"r\"\nauto = false\n";
+        let config = Config::parse(text, "t").unwrap();
+        assert_eq!(config.hls.listen, Some(any(HLS_PORT)));
+        assert_eq!((config.hls.segment, config.hls.window), (Duration::from_secs(1), 3));
+        assert_eq!(config.hls.session, HlsSession::Cookie);
+        assert_eq!(config.record, Record { dir: Some("r".into()), auto: false });
+        let error = Config::parse("[hls]\nsession = \"url\"\n", "t").unwrap_err().to_string();
+        assert!(error.starts_with("t:2:11: unknown variant"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod limited;
 mod rate;
+mod record;
 mod registry;
 mod rtmp;
 mod server;

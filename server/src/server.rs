@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::hls::Hls;
 use crate::hub::{Bounds, Hub, PublisherSnapshot, StreamState};
 use crate::limited::Limited;
+use crate::record::{self, Recorder};
 use crate::registry::{ClientSnapshot, Registry, StreamTraffic};
 use crate::signal::SHUTDOWN;
 use crate::tap::Tap;
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) hub: Arc<Hub>,
     pub(crate) hls: Hls,
+    pub(crate) recorder: Recorder,
     pub(crate) budget: Arc<Budget>,
     pub(crate) tap: Option<Tap>,
     limited: Limited,
@@ -164,6 +166,7 @@ impl Server {
             registry: Registry::default(),
             hub: Hub::new(Bounds::from(&config.limits)),
             hls: Hls::default(),
+            recorder: Recorder::default(),
             budget: Budget::new(config.limits.open_messages),
             tap,
             limited: Limited::default(),
@@ -195,17 +198,23 @@ impl Server {
     }
 }
 
-/// Has every publisher's stream cut into segments.
+/// Has every publisher's stream cut into segments and recorded, as far as that is wanted.
 fn attend(shared: &Arc<Shared>) {
-    if shared.config.hls.listen.is_none() {
+    let segments = shared.config.hls.listen.is_some();
+    let records = shared.config.record.dir.is_some() && shared.config.record.auto;
+    if !segments && !records {
         return;
     }
     // A strong reference would keep the server's state alive for ever: the hub is part of it.
     let (weak, runtime) = (Arc::downgrade(shared), tokio::runtime::Handle::current());
     shared.hub.on_publish(Box::new(move |observe| {
-        if let Some(shared) = weak.upgrade() {
-            let _inside = runtime.enter();
+        let Some(shared) = weak.upgrade() else { return };
+        let _inside = runtime.enter();
+        if segments {
             hls::run(observe(), &shared);
+        }
+        if records && record::run(observe(), &shared).is_err() {
+            tracing::warn!("a stream is not recorded: the recording before it is still being closed");
         }
     }));
 }
@@ -303,6 +312,7 @@ impl RunningServer {
         let _ = tokio::time::timeout_at(deadline, self.alive.recv()).await;
         self.shared.hls.viewers.end(&self.shared.registry, self.shared.clock.now());
         end(&mut self.others, deadline).await;
+        self.shared.recorder.finish().await;
         if let Some(tap) = self.shared.tap.clone() {
             let _ = tokio::task::spawn_blocking(move || tap.close()).await;
         }

@@ -40,9 +40,9 @@ pub async fn answer<B>(
     meter: Arc<Meter>,
     shared: Arc<Shared>,
 ) -> Response<Body> {
-    meter.belongs_to(None);
+    let mut whose = None;
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => file(&request, remote, &meter, &shared).await,
+        Method::GET | Method::HEAD => file(&request, remote, &meter, &shared, &mut whose).await,
         Method::OPTIONS => preflight(),
         _ => {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS\n");
@@ -50,6 +50,9 @@ pub async fn answer<B>(
             response
         }
     };
+    if whose.is_none() {
+        meter.belongs_to(None);
+    }
     // Any page may play any stream, and read why it cannot.
     set(&mut response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     let exposed = "Content-Length, Content-Range, Date, ETag";
@@ -91,6 +94,7 @@ async fn file<B>(
     remote: SocketAddr,
     meter: &Meter,
     shared: &Arc<Shared>,
+    whose: &mut Option<Visit>,
 ) -> Response<Body> {
     if request.uri().path() == "/" {
         return plain(StatusCode::OK, "streamgauge: /PATH/index.m3u8 plays what is published on PATH\n");
@@ -113,7 +117,7 @@ async fn file<B>(
         },
         _ => None,
     };
-    let Some(visit) = visit(request, &asked, &live, remote, shared) else {
+    let Some(visit) = visit(request, &asked, &live, remote, shared).map(|v| &*whose.insert(v)) else {
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many viewers\n");
         set(&mut response, header::RETRY_AFTER, "5");
         return response;
@@ -124,7 +128,7 @@ async fn file<B>(
     }
     match bytes {
         Some(bytes) => media(request.headers(), &asked.file, bytes, &live),
-        None => list(kind, &asked, &live, &visit, shared).await,
+        None => list(kind, &asked, &live, visit, shared).await,
     }
 }
 

@@ -51,16 +51,49 @@ pub struct Client {
     connected: String,
 }
 
-/// Streams that have a publisher or viewers.
-pub fn streams(shared: &Shared) -> Vec<Stream> {
-    let track = |track: &media::Track| Track {
+#[derive(Debug, Serialize)]
+pub struct Recording {
+    path: String,
+    file: String,
+    started: String,
+    duration_s: f64,
+    bytes: u64,
+    tracks: Vec<Track>,
+    state: &'static str,
+    error: Option<String>,
+}
+
+/// Recordings that run, and the latest that ended.
+pub fn recordings(shared: &Shared) -> Vec<Recording> {
+    let recording = |r: crate::record::Entry| Recording {
+        path: r.path.to_string(),
+        file: r.file.display().to_string(),
+        started: shared.clock.rfc3339(r.started),
+        duration_s: r.micros as f64 / 1e6,
+        bytes: r.bytes,
+        tracks: r.tracks.iter().map(|t| track(t)).collect(),
+        state: r.state.name(),
+        error: match r.state {
+            crate::record::State::Failed(reason) => Some(reason),
+            _ => None,
+        },
+    };
+    shared.recorder.list().into_iter().map(recording).collect()
+}
+
+fn track(track: &media::Track) -> Track {
+    Track {
         kind: match track.kind() {
             Kind::Video => "video",
             Kind::Audio => "audio",
         },
         codec: track.codec.name(),
         description: track.description.clone(),
-    };
+    }
+}
+
+/// Streams that have a publisher or viewers.
+pub fn streams(shared: &Shared) -> Vec<Stream> {
     let stream = |s: crate::server::StreamSnapshot| Stream {
         path: s.path,
         publisher: s.publisher.map(|p| Publisher {

@@ -1,5 +1,7 @@
 //! The metrics, as OpenMetrics text, which Prometheus reads.
 
+use std::sync::atomic::Ordering;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -124,6 +126,11 @@ fn streams(registry: &mut Registry, shared: &Shared) {
 
 /// The server's own state.
 fn own(registry: &mut Registry, shared: &Shared) {
+    let (begun, failed) = (Counter::<u64>::default(), Counter::<u64>::default());
+    begun.inc_by(shared.recorder.begun.load(Ordering::Relaxed));
+    failed.inc_by(shared.recorder.failed.load(Ordering::Relaxed));
+    registry.register("recordings", "Recordings begun, one a file", begun);
+    registry.register("recordings_failed", "Recordings given up, such as on a full disk", failed);
     let held: Gauge = Gauge::default();
     held.set(i64::try_from(shared.budget.used()).unwrap_or(i64::MAX));
     registry.register("open_message_bytes", "Bytes held of incomplete incoming messages", held);

@@ -1,0 +1,117 @@
+//! From the hub's ring to a file: one task for each recording.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use media::{Frame, Track};
+use tokio::sync::watch;
+
+use super::session::Session;
+use super::writer::Writer;
+use crate::hub::{Piece, Took, Viewer};
+use crate::server::Shared;
+
+/// Bytes of frames taken from the ring at once.
+const TAKE: usize = 4 << 20;
+
+/// Why a recording does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No directory is configured.
+    Nowhere,
+    /// Nobody publishes on the path.
+    NoStream,
+    /// It is recorded already.
+    Already,
+}
+
+/// Records a path that somebody publishes on, until the publisher leaves or it is stopped.
+pub(crate) fn start(path: &str, shared: &Arc<Shared>) -> Result<(), Refusal> {
+    if shared.config.record.dir.is_none() {
+        return Err(Refusal::Nowhere);
+    }
+    if !shared.hub.list().iter().any(|s| *s.path == *path && s.publisher.is_some()) {
+        return Err(Refusal::NoStream);
+    }
+    run(shared.hub.observe(path, Arc::default()), shared)
+}
+
+/// Records what `viewer` sees, in a task of its own.
+pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) -> Result<(), Refusal> {
+    let directory = shared.config.record.dir.clone().ok_or(Refusal::Nowhere)?;
+    let path = Arc::clone(viewer.stream().path());
+    let stopped = shared.recorder.claim(&path).ok_or(Refusal::Already)?;
+    let task = tokio::spawn(record(viewer, path, directory, stopped, Arc::clone(shared)));
+    shared.recorder.keep(task);
+    Ok(())
+}
+
+enum Taken {
+    Track(Arc<Track>),
+    Frame(Frame),
+}
+
+async fn record(
+    mut viewer: Viewer,
+    path: Arc<str>,
+    directory: PathBuf,
+    mut stopped: watch::Receiver<bool>,
+    shared: Arc<Shared>,
+) {
+    let mut writer = match Writer::start(&path, &directory, Arc::clone(&shared)) {
+        Ok(writer) => writer,
+        Err(error) => {
+            tracing::error!(%path, %error, "cannot record");
+            shared.recorder.release(&path);
+            return;
+        }
+    };
+    let mut session = Session::default();
+    loop {
+        let mut taken = Vec::new();
+        let took = viewer.take(TAKE, &mut |piece| match piece {
+            Piece::Metadata(..) => 0,
+            Piece::Track(track, _) => {
+                taken.push(Taken::Track(Arc::clone(track)));
+                0
+            }
+            Piece::Frame(item) => item.frame().map_or(0, |frame| {
+                taken.push(Taken::Frame(frame.clone()));
+                frame.payload.len()
+            }),
+        });
+        for taken in taken {
+            match taken {
+                Taken::Track(track) => session.track(&track),
+                Taken::Frame(frame) => session.frame(&frame),
+            }
+        }
+        let over = took == Took::Ended || *stopped.borrow();
+        if over {
+            session.finish();
+        }
+        let now = shared.clock.now();
+        let mut writes = true;
+        for step in session.take() {
+            writes &= writer.send(step, now);
+        }
+        if over || !writes {
+            break;
+        }
+        if took == Took::All {
+            tokio::select! {
+                () = viewer.ready() => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (lost, late) = (viewer.dropped(), writer.dropped);
+    if lost > 0 || late > 0 {
+        tracing::warn!(%path, frames = lost, fragments = late, "the recording has holes: the disk was too slow");
+    }
+    drop(viewer);
+    let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    shared.recorder.release(&path);
+}

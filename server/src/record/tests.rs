@@ -1,0 +1,171 @@
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::arithmetic_side_effects)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media::mp4::Demuxer;
+use media::{Codec, Frame, Track};
+use wire::flv::file::{Reader, Step as FlvStep};
+
+use super::session::{Session, Step};
+
+fn track(codec: Codec, config: Vec<u8>, flv_flags: Option<u8>) -> Arc<Track> {
+    let config = Bytes::from(config);
+    Arc::new(Track { codec, config, clock: 1000, flv_flags, description: String::new() })
+}
+
+fn video(level: u8) -> Arc<Track> {
+    let sps = [
+        0x67, 0x4d, 0x40, level, 0xec, 0xa0, 0xa0, 0xcf, 0xcf, 0x80, 0x88, 0, 0, 3, 0, 8, 0, 0, 3, 1, 0x90,
+        0x78, 0xa1, 0x4c, 0xb0,
+    ];
+    let config = wire::codec::avc::encode(&[&sps], &[&[0x68, 0xeb, 0xe3, 0xcb, 0x20]]).unwrap();
+    track(Codec::H264, config, None)
+}
+
+fn frame(track: &Arc<Track>, time: i64, key: bool) -> Frame {
+    Frame { track: Arc::clone(track), dts: time, pts: time, key, payload: Bytes::from_static(&[7; 30]) }
+}
+
+/// Files as a disk would have them.
+#[derive(Default)]
+struct Disk {
+    files: Vec<(&'static str, Vec<u8>, u64)>,
+    closed: usize,
+    largest_step: usize,
+}
+
+impl Disk {
+    fn take(&mut self, session: &mut Session) {
+        for step in session.take() {
+            match step {
+                Step::Open(extension, _) => self.files.push((extension, Vec::new(), 0)),
+                Step::Write(pieces, micros, patches) => {
+                    let (_, file, length) = self.files.last_mut().unwrap();
+                    let before = file.len();
+                    pieces.iter().for_each(|p| file.extend_from_slice(p));
+                    self.largest_step = self.largest_step.max(file.len() - before);
+                    for (at, patch) in patches {
+                        file[at as usize..at as usize + patch.len()].copy_from_slice(&patch);
+                    }
+                    *length = micros;
+                }
+                Step::Close => self.closed += 1,
+            }
+        }
+    }
+}
+
+fn demuxed(file: &[u8]) -> Vec<Frame> {
+    let mut demuxer = Demuxer::open(Bytes::copy_from_slice(file)).unwrap();
+    std::iter::from_fn(|| demuxer.next()).map(Result::unwrap).collect()
+}
+
+#[test]
+fn an_hour_is_written_in_steps_of_a_group_and_loses_no_frame() {
+    let (v, a) = (video(0x0d), track(Codec::Aac, vec![0x11, 0x90], None));
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&v);
+    session.track(&a);
+    for n in 0..90_000i64 {
+        session.frame(&frame(&v, n * 40, n % 50 == 0));
+        session.frame(&frame(&a, n * 40, true));
+        disk.take(&mut session);
+        if n == 45_000 {
+            // A crash now: everything but the open fragment is there and plays.
+            let got = demuxed(&disk.files[0].1);
+            assert!(got.len() > 2 * 45_000 - 110, "{}", got.len());
+        }
+    }
+    session.finish();
+    disk.take(&mut session);
+    assert_eq!((disk.files.len(), disk.closed, disk.files[0].0), (1, 1, "mp4"));
+    assert!(disk.largest_step < 20_000, "{} bytes at once", disk.largest_step);
+    assert_eq!(disk.files[0].2, 3_600_000_000);
+    let got = demuxed(&disk.files[0].1);
+    assert_eq!(got.len(), 180_000);
+}
+
+#[test]
+fn jumps_of_hours_keep_one_file_that_plays() {
+    let v = video(0x0d);
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&v);
+    for n in 0..500i64 {
+        let jump = match n / 100 {
+            1 => 7_200_000,
+            3 => -7_200_000,
+            4 => 1 << 45,
+            _ => 0,
+        };
+        session.frame(&frame(&v, n * 40 + jump, n % 50 == 0));
+    }
+    session.finish();
+    disk.take(&mut session);
+    assert_eq!(disk.files.len(), 1);
+    let got = demuxed(&disk.files[0].1);
+    assert_eq!(got.len(), 500);
+    assert!(got.windows(2).all(|w| w[0].dts < w[1].dts));
+    let seconds = disk.files[0].2 as f64 / 1e6;
+    assert!((seconds - 20.0).abs() < 0.5, "{seconds}");
+}
+
+#[test]
+fn a_changed_codec_configuration_begins_another_file() {
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    for (round, level) in [(0i64, 0x0d), (1, 0x1e)] {
+        let v = video(level);
+        session.track(&v);
+        for n in 0..100 {
+            session.frame(&frame(&v, (round * 100 + n) * 40, n % 50 == 0));
+        }
+    }
+    session.finish();
+    disk.take(&mut session);
+    assert_eq!((disk.files.len(), disk.closed), (2, 2));
+    assert!(disk.files.iter().all(|(_, file, micros)| demuxed(file).len() == 100 && *micros == 4_000_000));
+}
+
+#[test]
+fn codecs_that_fit_no_mp4_go_to_flv_with_its_duration() {
+    let (v, mp3) = (video(0x0d), track(Codec::Mp3, Vec::new(), Some(0x2f)));
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&v);
+    session.track(&mp3);
+    for n in 0..250i64 {
+        let jump = if n >= 125 { 10_000_000 } else { 0 };
+        session.frame(&frame(&v, 1_000 + n * 40 + jump, n % 50 == 0));
+        session.frame(&frame(&mp3, 1_000 + n * 40 + jump, true));
+    }
+    session.finish();
+    disk.take(&mut session);
+    let (extension, file, _) = &disk.files[0];
+    assert_eq!((*extension, disk.files.len(), disk.closed), ("flv", 1, 1));
+    let duration = file.windows(8).position(|w| w == b"duration").unwrap() + 9;
+    let seconds = f64::from_be_bytes(file[duration..duration + 8].try_into().unwrap());
+    assert!((seconds - 9.96).abs() < 0.1, "{seconds}");
+    let (mut reader, mut rest, mut tags, mut last) = (Reader::new(), &file[..], 0, 0);
+    loop {
+        match reader.step(rest).unwrap() {
+            FlvStep::Need(_) => break,
+            FlvStep::Header(_, used) => rest = &rest[used..],
+            FlvStep::Tag(tag, used) => {
+                assert!(tag.header.timestamp >= last, "times rise");
+                (tags, last) = (tags + 1, tag.header.timestamp);
+                rest = &rest[used..];
+            }
+        }
+    }
+    assert_eq!(tags, 502, "metadata, one configuration and all frames");
+}
+
+#[test]
+fn nothing_that_never_came_makes_a_file() {
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&video(0x0d));
+    session.frame(&frame(&video(0x0d), 0, false));
+    session.finish();
+    session.finish();
+    disk.take(&mut session);
+    assert!(disk.files.is_empty() && disk.closed == 0);
+}

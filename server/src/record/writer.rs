@@ -1,0 +1,261 @@
+//! The thread that writes a recording's files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use ::session::Time;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::session::Step;
+use super::{Entry, State};
+use crate::server::Shared;
+
+/// Steps and bytes that may wait for the disk.
+const QUEUE: usize = 256;
+const QUEUE_BYTES: usize = 64 << 20;
+/// Files that one recording may have: codecs that change more often are not worth following.
+const MOST_FILES: u32 = 200;
+/// Names that are tried for a file.
+const TRIES: u32 = 1_000;
+
+/// What the thread is sent: a step, and when it happened.
+struct Order {
+    step: Step,
+    time: Time,
+    bytes: usize,
+}
+
+/// The sending side.
+pub struct Writer {
+    queue: Option<SyncSender<Order>>,
+    waiting: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+    /// Fragments that the disk was too slow for.
+    pub dropped: u64,
+}
+
+impl Writer {
+    /// Starts the thread of one stream's recording.
+    pub fn start(path: &Arc<str>, directory: &Path, shared: Arc<Shared>) -> io::Result<Self> {
+        let (queue, orders) = sync_channel(QUEUE);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let scribe = Scribe {
+            path: Arc::clone(path),
+            directory: place(directory, path)?,
+            shared,
+            waiting: Arc::clone(&waiting),
+            open: None,
+            files: 0,
+        };
+        let thread =
+            std::thread::Builder::new().name("record".to_owned()).spawn(move || scribe.run(&orders))?;
+        Ok(Self { queue: Some(queue), waiting, thread: Some(thread), dropped: 0 })
+    }
+
+    /// Hands on a step without waiting; false where the thread has given up.
+    pub fn send(&mut self, step: Step, time: Time) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        let bytes = match &step {
+            Step::Write(pieces, ..) => pieces.iter().fold(0usize, |n, p| n.saturating_add(p.len())),
+            _ => 0,
+        };
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let full = bytes > 0 && waiting > 0 && waiting.saturating_add(bytes) > QUEUE_BYTES;
+        let sent = if full {
+            Err(TrySendError::Full(()))
+        } else {
+            queue.try_send(Order { step, time, bytes }).map_err(|error| match error {
+                TrySendError::Full(_) => TrySendError::Full(()),
+                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
+            })
+        };
+        if sent.is_err() {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        match sent {
+            Ok(()) => true,
+            Err(TrySendError::Full(())) => {
+                self.dropped = self.dropped.saturating_add(1);
+                true
+            }
+            Err(TrySendError::Disconnected(())) => false,
+        }
+    }
+
+    /// Waits until everything is written. Blocks.
+    pub fn close(mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// DIR/PATH, where no segment of PATH leads anywhere else.
+fn place(directory: &Path, path: &str) -> io::Result<PathBuf> {
+    let mut place = directory.to_path_buf();
+    for segment in path.split('/') {
+        let leaves = segment.is_empty() || segment == "." || segment == "..";
+        if leaves || segment.contains(['\\', '\0']) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{path:?} is no path for a file"),
+            ));
+        }
+        place.push(segment);
+    }
+    Ok(place)
+}
+
+struct Scribe {
+    path: Arc<str>,
+    directory: PathBuf,
+    shared: Arc<Shared>,
+    waiting: Arc<AtomicUsize>,
+    open: Option<Open>,
+    files: u32,
+}
+
+struct Open {
+    file: File,
+    name: PathBuf,
+    number: u64,
+    /// Bytes that are whole.
+    bytes: u64,
+}
+
+impl Scribe {
+    fn run(mut self, orders: &Receiver<Order>) {
+        for order in orders {
+            self.waiting.fetch_sub(order.bytes, Ordering::Relaxed);
+            if let Err(error) = self.step(order.step, order.time) {
+                self.give_up(&error, order.time);
+                return;
+            }
+        }
+        self.close();
+    }
+
+    fn step(&mut self, step: Step, time: Time) -> io::Result<()> {
+        match step {
+            Step::Open(extension, tracks) => {
+                self.close();
+                self.files = self.files.saturating_add(1);
+                if self.files > MOST_FILES {
+                    return Err(io::Error::other("the codecs change too often"));
+                }
+                std::fs::create_dir_all(&self.directory)?;
+                let (file, name) = self.create(extension, time)?;
+                let entry = Entry {
+                    path: Arc::clone(&self.path),
+                    file: name.clone(),
+                    started: time,
+                    micros: 0,
+                    bytes: 0,
+                    tracks,
+                    state: State::Recording,
+                };
+                tracing::info!(path = %self.path, file = %name.display(), "recording");
+                let number = self.shared.recorder.enter(entry);
+                self.open = Some(Open { file, name, number, bytes: 0 });
+                Ok(())
+            }
+            Step::Write(pieces, micros, patches) => {
+                // Without its beginning, which was dropped, a file is none.
+                let Some(open) = &mut self.open else { return Ok(()) };
+                let bytes = open.append(&pieces)?;
+                for (at, patch) in patches {
+                    open.file.seek(SeekFrom::Start(at))?;
+                    open.file.write_all(&patch)?;
+                }
+                self.shared.recorder.note(open.number, |entry| (entry.micros, entry.bytes) = (micros, bytes));
+                Ok(())
+            }
+            Step::Close => {
+                self.close();
+                Ok(())
+            }
+        }
+    }
+
+    /// A file that did not exist, named after the time.
+    fn create(&self, extension: &str, time: Time) -> io::Result<(File, PathBuf)> {
+        let form = format_description!("[year]-[month]-[day]T[hour]-[minute]-[second].[subsecond digits:3]Z");
+        let mut date = OffsetDateTime::from(self.shared.clock.wall(time));
+        for _ in 0..TRIES {
+            let stamp = date.format(form).map_err(io::Error::other)?;
+            let name = self.directory.join(format!("{stamp}.{extension}"));
+            match OpenOptions::new().write(true).create_new(true).open(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    date = date.checked_add(time::Duration::MILLISECOND).unwrap_or(date);
+                }
+                result => return result.map(|file| (file, name)),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        tracing::info!(path = %self.path, file = %open.name.display(), bytes = open.bytes, "recording finished");
+        self.shared.recorder.note(open.number, |entry| entry.state = State::Finished);
+    }
+
+    fn give_up(&mut self, error: &io::Error, time: Time) {
+        let recorder = &self.shared.recorder;
+        recorder.failed.fetch_add(1, Ordering::Relaxed);
+        let reason = error.to_string();
+        let number = match self.open.take() {
+            Some(open) => {
+                // Half a fragment at the end is nothing that plays.
+                let _ = open.file.set_len(open.bytes);
+                open.number
+            }
+            None => recorder.enter(Entry {
+                path: Arc::clone(&self.path),
+                file: self.directory.clone(),
+                started: time,
+                micros: 0,
+                bytes: 0,
+                tracks: Vec::new(),
+                state: State::Recording,
+            }),
+        };
+        tracing::error!(path = %self.path, %error, "recording given up");
+        recorder.note(number, |entry| entry.state = State::Failed(reason));
+    }
+}
+
+impl Open {
+    /// Appends, and says how long the file is then.
+    fn append(&mut self, pieces: &[bytes::Bytes]) -> io::Result<u64> {
+        self.file.seek(SeekFrom::Start(self.bytes))?;
+        let mut end = self.bytes;
+        for piece in pieces {
+            self.file.write_all(piece)?;
+            end = end.saturating_add(piece.len() as u64);
+        }
+        self.bytes = end;
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out_of_the_directory() {
+        let of = |path| place(Path::new("/rec"), path).ok();
+        assert_eq!(of("live/a b"), Some(PathBuf::from("/rec/live/a b")));
+        for wrong in ["", "/etc", "a/../b", "..", "a//b", "a/.", "a\\b", "a\0b"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+}
