@@ -108,7 +108,7 @@ impl Session {
 
     fn cut(&mut self, next: Option<&Frame>) {
         let Some(Open::Mp4 { fragmenter, lengths, .. }) = &mut self.open else { return };
-        let Some(Fragment { head, data, start, duration, .. }) = fragmenter.cut(next) else { return };
+        let Some(Fragment { head, data, .. }) = fragmenter.cut(next) else { return };
         let mut bytes = Vec::with_capacity(data.len().saturating_add(2));
         if lengths.is_none() {
             let tracks = fragmenter.tracks();
@@ -119,8 +119,9 @@ impl Session {
         }
         bytes.push(head);
         bytes.extend(data);
-        let micros = start.saturating_add(duration);
-        let patches = lengths.iter().flat_map(|l| l.patches(micros));
+        let each = fragmenter.lengths();
+        let micros = each.iter().max().copied().unwrap_or(0);
+        let patches = lengths.iter().flat_map(|l| l.patches(&each));
         let patches = patches.map(|(at, value)| (at, Bytes::copy_from_slice(&value))).collect();
         self.steps.push(Step::Write(bytes, micros, patches));
     }

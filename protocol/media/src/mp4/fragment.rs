@@ -89,6 +89,8 @@ struct Lane {
     last: Option<i64>,
     /// Ticks between the last two frames.
     step: i64,
+    /// Where what was cut begins and ends, in ticks.
+    cut: Option<(i64, i64)>,
     held: Vec<Held>,
 }
 
@@ -152,6 +154,13 @@ impl Fragmenter {
     /// Frames that wait to be cut.
     pub fn held(&self) -> usize {
         self.lanes.iter().map(|lane| lane.held.len()).sum()
+    }
+
+    /// How long each track is in microseconds, as far as it was cut.
+    pub fn lengths(&self) -> Vec<u64> {
+        let length = |lane: &Lane| lane.cut.map_or(0, |(first, end)| end.saturating_sub(first));
+        let micros = |lane: &Lane| rescale(length(lane), lane.entry.timescale, MICROS);
+        self.lanes.iter().map(|lane| u64::try_from(micros(lane)).unwrap_or(0)).collect()
     }
 
     /// Bytes of payload that wait to be cut.
@@ -244,7 +253,17 @@ impl Lane {
     fn new(track: &Arc<Track>) -> Option<Self> {
         let entry = Entry::of(track)?;
         let track = Arc::clone(track);
-        Some(Self { track, entry, offset: None, raw: 0, expected: 0, last: None, step: 0, held: Vec::new() })
+        Some(Self {
+            track,
+            entry,
+            offset: None,
+            raw: 0,
+            expected: 0,
+            last: None,
+            step: 0,
+            cut: None,
+            held: Vec::new(),
+        })
     }
 
     /// Where a frame stands on the timeline, and the offset that puts it there, both in microseconds.
@@ -328,6 +347,7 @@ impl Lane {
             composition: i32::try_from(held.pts.saturating_sub(held.dts)).unwrap_or(i32::MAX),
         });
         let part = Part { track, decode_time: u64::try_from(first).unwrap_or(0), samples: samples.collect() };
+        self.cut = Some((self.cut.map_or(first, |(first, _)| first), end));
         data.extend(self.held.drain(..).map(|held| held.payload));
         Some((part, end))
     }

@@ -7,17 +7,21 @@ use wire::mp4::Writer;
 use super::entry::Entry;
 use crate::frame::{Kind, Track};
 
-/// Where lengths stand in an initialisation section, to be filled in when the end is known: byte, timescale.
+/// Where lengths stand in an initialisation section, to be filled in as the file grows: byte, ticks per second, and
+/// the track whose length it is (from 0) or none for the whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lengths(Vec<(u64, u32)>);
+pub struct Lengths(Vec<(u64, u32, Option<usize>)>);
 
 impl Lengths {
-    /// Offset and eight bytes for each place, for a file that is `micros` microseconds long.
-    pub fn patches(&self, micros: u64) -> impl Iterator<Item = (u64, [u8; 8])> + '_ {
-        self.0.iter().map(move |(at, timescale)| {
+    /// Offset and eight bytes for each place, for tracks of these lengths in microseconds.
+    pub fn patches(&self, tracks: &[u64]) -> Vec<(u64, [u8; 8])> {
+        let whole = tracks.iter().max().copied().unwrap_or(0);
+        let patch = |(at, timescale, track): &(u64, u32, Option<usize>)| {
+            let micros = track.map_or(Some(whole), |t| tracks.get(t).copied()).unwrap_or(0);
             let ticks = u128::from(micros).saturating_mul(u128::from(*timescale)).div_euclid(1_000_000);
             (*at, u64::try_from(ticks).unwrap_or(u64::MAX).to_be_bytes())
-        })
+        };
+        self.0.iter().map(patch).collect()
     }
 }
 
@@ -34,7 +38,7 @@ pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
     let mvhd = w.open_full(b"mvhd", 1, 0);
     w.zeros(16);
     w.u32(1000);
-    length(&mut w, &mut lengths, 1000);
+    length(&mut w, &mut lengths, 1000, None);
     w.u32(0x1_0000);
     w.u16(0x100);
     w.zeros(10);
@@ -48,7 +52,7 @@ pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
     }
     let mvex = w.open(b"mvex");
     let mehd = w.open_full(b"mehd", 1, 0);
-    length(&mut w, &mut lengths, 1000);
+    length(&mut w, &mut lengths, 1000, None);
     w.close(mehd);
     for (_, id) in held() {
         let trex = w.open_full(b"trex", 0, 0);
@@ -62,19 +66,20 @@ pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
     (w.into_bytes(), lengths)
 }
 
-fn length(w: &mut Writer, lengths: &mut Lengths, timescale: u32) {
-    lengths.0.push((w.position() as u64, timescale));
+fn length(w: &mut Writer, lengths: &mut Lengths, timescale: u32, track: Option<usize>) {
+    lengths.0.push((w.position() as u64, timescale, track));
     w.u64(0);
 }
 
 fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, id: u32) {
     let video = track.kind() == Kind::Video;
+    let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
     let trak = w.open(b"trak");
     let tkhd = w.open_full(b"tkhd", 1, 7);
     w.zeros(16);
     w.u32(id);
     w.u32(0);
-    length(w, lengths, 1000);
+    length(w, lengths, 1000, index);
     w.zeros(8);
     w.u16(0);
     w.u16(u16::from(!video));
@@ -89,7 +94,7 @@ fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, id:
     let mdhd = w.open_full(b"mdhd", 1, 0);
     w.zeros(16);
     w.u32(entry.timescale);
-    length(w, lengths, entry.timescale);
+    length(w, lengths, entry.timescale, index);
     // The language "und", five bits a letter.
     w.u16(0x55c4);
     w.u16(0);
