@@ -8,5 +8,6 @@ mod describe;
 pub mod flv;
 mod frame;
 pub mod mp4;
+pub mod rtp;
 
 pub use frame::{Codec, Frame, Kind, Track, Unit};

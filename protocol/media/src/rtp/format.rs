@@ -1,0 +1,304 @@
+//! Between tracks and media sections of session descriptions.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::Cursor;
+use wire::codec::aac::AudioSpecificConfig;
+use wire::codec::avc;
+use wire::sdp::Media;
+
+use super::aac::Layout;
+use super::h264::Sets;
+use crate::describe::describe as describe_track;
+use crate::frame::{Codec, Track};
+
+/// The first dynamic payload type (RFC 3551 §6).
+const DYNAMIC: u8 = 96;
+/// Longest AudioSpecificConfig believed, in bytes.
+const MAX_CONFIG: usize = 256;
+
+/// Payload formats that we read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatKind {
+    /// RFC 6184.
+    H264,
+    /// RFC 3640, mode AAC-hbr.
+    Aac,
+}
+
+/// The format of a media section.
+#[derive(Clone, Debug)]
+pub struct Format {
+    /// What it is.
+    pub kind: FormatKind,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Ticks per second of its timestamps.
+    pub clock: u32,
+    pub(super) sets: Sets,
+    pub(super) config: Bytes,
+    pub(super) layout: Layout,
+    /// Ticks from one AAC frame to the next.
+    pub(super) samples: u32,
+}
+
+impl Format {
+    /// The first format of a section that we can read.
+    pub fn of(media: &Media) -> Option<Self> {
+        let types = media.formats.iter().filter_map(|f| f.parse::<u8>().ok()).filter(|n| *n < 128);
+        types.into_iter().find_map(|payload_type| {
+            let map = media.rtpmap(payload_type)?;
+            let parameters = media.fmtp(payload_type).unwrap_or_default();
+            let number = |name: &str, default: u32| {
+                let value = parameters.number(name).and_then(|n| u32::try_from(n).ok());
+                value.unwrap_or(default).min(32)
+            };
+            let none = Layout { size_bits: 0, index_bits: 0, delta_bits: 0 };
+            let (sets, config) = (Sets::default(), Bytes::new());
+            let mut format = Self {
+                kind: FormatKind::H264,
+                payload_type,
+                clock: map.clock,
+                sets,
+                config,
+                layout: none,
+                samples: 0,
+            };
+            if map.is("H264") {
+                let sprop = parameters.value("sprop-parameter-sets").unwrap_or_default();
+                for set in sprop.split(',').filter_map(from_base64) {
+                    let nal = set.strip_prefix(&[0, 0, 0, 1]).unwrap_or(&set);
+                    format.sets.take(nal);
+                }
+                return Some(format);
+            }
+            if !map.is("mpeg4-generic") || !media.kind.eq_ignore_ascii_case("audio") {
+                return None;
+            }
+            // The lengths have no defaults; everybody who leaves them out means those of AAC-hbr.
+            format.layout = Layout {
+                size_bits: number("sizelength", 13),
+                index_bits: number("indexlength", 3),
+                delta_bits: number("indexdeltalength", 3),
+            };
+            format.kind = FormatKind::Aac;
+            format.config = match parameters.value("config").and_then(from_hex) {
+                Some(config) if !config.is_empty() => config.into(),
+                _ => {
+                    let channels = u8::try_from(map.channels.unwrap_or(1)).ok().filter(|n| *n < 8)?;
+                    AudioSpecificConfig::encode_simple(2, map.clock, channels).ok()?.into()
+                }
+            };
+            let config = AudioSpecificConfig::decode(&mut Cursor::new(&format.config)).ok()?;
+            format.samples = frame_ticks(&config, map.clock);
+            Some(format)
+        })
+    }
+
+    /// The track as far as the description tells.
+    pub fn track(&self) -> Option<Arc<Track>> {
+        let (codec, config) = match self.kind {
+            FormatKind::H264 => (Codec::H264, self.sets.record()?),
+            FormatKind::Aac => (Codec::Aac, self.config.clone()),
+        };
+        Some(track(codec, config, self.clock))
+    }
+}
+
+pub(super) fn track(codec: Codec, config: Bytes, clock: u32) -> Arc<Track> {
+    let description = describe_track(codec, &config, None);
+    Arc::new(Track { codec, config, clock, flv_flags: None, description })
+}
+
+fn frame_ticks(config: &AudioSpecificConfig, clock: u32) -> u32 {
+    let rate = config.describe().sample_rate.max(1);
+    let ticks = crate::clock::rescale(i64::from(config.frame_samples()), rate, clock);
+    u32::try_from(ticks).unwrap_or(1024).max(1)
+}
+
+/// Ticks per second of a track's RTP timestamps; none where we have no payload format for its codec.
+pub fn rtp_clock(track: &Track) -> Option<u32> {
+    match track.codec {
+        Codec::H264 if avc::Config::decode(&mut Cursor::new(&track.config)).is_ok() => Some(90_000),
+        Codec::Aac => {
+            let config = AudioSpecificConfig::decode(&mut Cursor::new(&track.config)).ok()?;
+            Some(config.describe().sample_rate).filter(|rate| *rate > 0)
+        }
+        _ => None,
+    }
+}
+
+/// Ticks from one frame to the next, where frames are evenly spaced.
+pub(super) fn frame_step(track: &Track) -> Option<u32> {
+    let config = AudioSpecificConfig::decode(&mut Cursor::new(&track.config)).ok()?;
+    (track.codec == Codec::Aac).then(|| frame_ticks(&config, config.describe().sample_rate))
+}
+
+/// The payload type of a track by its place.
+pub(super) fn payload_type(place: usize) -> u8 {
+    DYNAMIC.saturating_add(u8::try_from(place).unwrap_or(0)).min(127)
+}
+
+/// The session description of a stream: one media section for each track that RTP can carry, its control `trackID=N` with the
+/// track's place in `tracks`, its payload type 96 + N. None where there is no such track.
+pub fn describe(tracks: &[Arc<Track>], name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    let name = if name.trim().is_empty() { "-".to_owned() } else { name };
+    let mut sdp = format!(
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns={name}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=control:*\r\n"
+    );
+    let mut sections = 0usize;
+    for (place, track) in tracks.iter().enumerate() {
+        let Some(section) = section(track, payload_type(place)) else { continue };
+        sections = sections.saturating_add(1);
+        let _ = write!(sdp, "{section}a=control:trackID={place}\r\n");
+    }
+    (sections > 0).then_some(sdp)
+}
+
+fn section(track: &Track, pt: u8) -> Option<String> {
+    let clock = rtp_clock(track)?;
+    match track.codec {
+        Codec::H264 => {
+            let config = avc::Config::decode(&mut Cursor::new(&track.config)).ok()?;
+            let sets: Vec<String> = config.sps.iter().chain(&config.pps).map(|set| to_base64(set)).collect();
+            let level = config.sps.first().and_then(|sps| sps.get(1..4)).map(to_hex)?;
+            Some(format!(
+                "m=video 0 RTP/AVP {pt}\r\na=rtpmap:{pt} H264/{clock}\r\na=fmtp:{pt} packetization-mode=1;\
+                 profile-level-id={level};sprop-parameter-sets={}\r\n",
+                sets.join(",")
+            ))
+        }
+        Codec::Aac => {
+            let config = AudioSpecificConfig::decode(&mut Cursor::new(&track.config)).ok()?;
+            let channels = config.describe().channels.unwrap_or(2);
+            let hex = to_hex(&track.config);
+            Some(format!(
+                "m=audio 0 RTP/AVP {pt}\r\na=rtpmap:{pt} mpeg4-generic/{clock}/{channels}\r\na=fmtp:{pt} streamtype=5;\
+                 profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config={hex}\r\n"
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim().trim_matches('"').as_bytes();
+    if text.len() > MAX_CONFIG.saturating_mul(2) {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    // An odd last digit stands for four bits; zeros fill the byte.
+    text.chunks(2)
+        .map(|pair| match *pair {
+            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            [high] => Some(digit(high)? << 4),
+            _ => None,
+        })
+        .collect()
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn to_base64(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
+    for group in bytes.chunks(3) {
+        let at = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for n in 0..4usize {
+            let shift = 18u32.saturating_sub(u32::try_from(n).unwrap_or(0).saturating_mul(6));
+            let index = usize::try_from(bits >> shift & 63).unwrap_or(0);
+            let letter = ALPHABET.get(index).copied().map_or('=', char::from);
+            out.push(if n <= group.len() { letter } else { '=' });
+        }
+    }
+    out
+}
+
+/// Missing padding is forgiven; a letter that is none spoils the whole.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim().trim_end_matches('=').as_bytes();
+    let mut out = Vec::with_capacity(text.len());
+    for group in text.chunks(4) {
+        let mut bits = 0u32;
+        for n in 0..4usize {
+            let value = match group.get(n) {
+                Some(letter) => ALPHABET.iter().position(|a| a == letter)?,
+                None => 0,
+            };
+            bits = bits << 6 | u32::try_from(value).unwrap_or(0);
+        }
+        let [_, a, b, c] = bits.to_be_bytes();
+        out.extend([a, b, c].into_iter().take(group.len().saturating_mul(6) / 8));
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::sdp::Description;
+
+    #[test]
+    fn base64_both_ways() {
+        for (plain, coded) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(to_base64(plain.as_bytes()), coded);
+            assert_eq!(from_base64(coded).unwrap(), plain.as_bytes());
+        }
+        assert_eq!(from_base64("Zg"), Some(vec![b'f']));
+        assert_eq!((from_base64("Z*=="), from_base64("")), (None, None));
+    }
+
+    #[test]
+    fn a_description_leads_back_to_its_tracks() {
+        let sps: &[u8] = &[
+            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00,
+            0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+        ];
+        let record = avc::encode(&[sps], &[&[0x68, 0xea, 0xec, 0xb2, 0x2c]]).unwrap();
+        let tracks = [
+            track(Codec::H264, record.into(), 90_000),
+            track(Codec::Vp8, Bytes::new(), 1000),
+            track(Codec::Aac, Bytes::from_static(&[0x11, 0x90]), 48_000),
+        ];
+        let sdp = describe(&tracks, "live/a\r\nx").unwrap();
+        assert!(sdp.contains("profile-level-id=64001e;") && sdp.contains("s=live/ax\r\n"), "{sdp}");
+        assert!(
+            sdp.contains("a=rtpmap:98 mpeg4-generic/48000/2\r\n") && sdp.contains("config=1190"),
+            "{sdp}"
+        );
+        let read = Description::parse(sdp.as_bytes()).unwrap();
+        assert!(read.problems.is_empty());
+        let formats: Vec<Format> = read.media.iter().filter_map(Format::of).collect();
+        let back: Vec<_> = formats.iter().filter_map(Format::track).collect();
+        assert_eq!(back, [tracks[0].clone(), tracks[2].clone()]);
+        assert_eq!((formats[1].samples, read.media[1].control()), (1024, Some("trackID=2")));
+        assert_eq!(describe(&tracks[1..2], "x"), None);
+    }
+
+    #[test]
+    fn sections_that_say_too_little_or_nonsense() {
+        let of = |text: &str| Format::of(&Description::parse(text.as_bytes()).unwrap().media[0]);
+        let aac = of("m=audio 0 RTP/AVP 97\na=rtpmap:97 MPEG4-GENERIC/44100/2\n").unwrap();
+        assert_eq!((aac.config.as_ref(), aac.layout.size_bits), (&[0x12, 0x10][..], 13));
+        let h264 =
+            of("m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 sprop-parameter-sets=!!,AAAA\n")
+                .unwrap();
+        assert!(h264.track().is_none());
+        assert!(of("m=video 0 RTP/AVP 96\na=rtpmap:96 VP8/90000\n").is_none());
+        assert!(
+            of("m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\na=fmtp:97 config=zz;sizelength=99\n")
+                .is_some()
+        );
+    }
+}
