@@ -8,7 +8,7 @@ use crate::flow::{At, ConnId, ConnInfo, ConnStats, Datagram, Dir, End, Handler, 
 use crate::measure::bandwidth::Bandwidth;
 use crate::sniff::{self, Kept, Piece, Speech};
 use crate::track::rtmp::{Outcome, Tracker, Verdict};
-use crate::track::rtsp;
+use crate::track::{hls, http, rtsp};
 
 /// Unfinished handshakes kept as findings of their own.
 const MAX_UNFINISHED: usize = 200;
@@ -31,6 +31,8 @@ pub(crate) enum Line {
     Conn(ConnId),
     /// An RTSP session that has no connection for itself.
     Rtsp(rtsp::SessionNo),
+    /// The requests of an HLS viewer.
+    Hls(hls::ViewerNo),
 }
 
 /// What a connection is.
@@ -44,6 +46,8 @@ enum Conn {
     Rtmp(Box<Tracker>, ConnInfo),
     /// RTSP.
     Rtsp(Box<rtsp::Tracker>),
+    /// HTTP/1.
+    Http(Box<http::Tracker>),
     /// Nothing we follow so far.
     Other(ConnInfo),
 }
@@ -55,6 +59,7 @@ pub(crate) struct Hub {
     pub(crate) bandwidth: Bandwidth<Line>,
     pub(crate) closed: Vec<Closed>,
     pub(crate) rtsp: rtsp::Registry,
+    pub(crate) hls: hls::Registry,
     /// Where the payload of RTSP sessions is counted; that of UDP under the first.
     pub(crate) rtsp_lines: HashMap<rtsp::SessionNo, Vec<Line>>,
     /// Handshakes that were never finished, with the capture they ended in.
@@ -71,6 +76,7 @@ impl Hub {
             bandwidth: Bandwidth::new(first_ns),
             closed: Vec::new(),
             rtsp: rtsp::Registry::default(),
+            hls: hls::Registry::default(),
             rtsp_lines: HashMap::new(),
             unfinished: Vec::new(),
             file: 0,
@@ -82,9 +88,11 @@ impl Hub {
         let slot = match speech {
             Speech::Rtsp => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, false))),
             Speech::RtspInside => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, true))),
-            Speech::Unclear | Speech::Binary | Speech::Http => {
-                Conn::Rtmp(Box::new(Tracker::new(info)), *info)
+            Speech::Http => {
+                self.bandwidth.forget(Line::Conn(conn));
+                Conn::Http(Box::new(http::Tracker::new(info)))
             }
+            Speech::Unclear | Speech::Binary => Conn::Rtmp(Box::new(Tracker::new(info)), *info),
         };
         self.conns.insert(conn, slot);
         for (dir, at, piece) in pieces {
@@ -123,7 +131,7 @@ impl Handler for Hub {
     }
 
     fn packet(&mut self, conn: ConnId, _: Dir, time_ns: i64, bytes: u64) {
-        if bytes > 0 && !matches!(self.conns.get(&conn), None | Some(Conn::Other(_))) {
+        if bytes > 0 && !matches!(self.conns.get(&conn), None | Some(Conn::Other(_) | Conn::Http(_))) {
             self.bandwidth.add(Line::Conn(conn), time_ns, bytes);
         }
     }
@@ -144,6 +152,12 @@ impl Handler for Hub {
                 if before != after {
                     self.line_of(conn, after, first);
                 }
+            }
+            Conn::Http(tracker) => {
+                tracker.data(dir, at, bytes, &mut self.hls);
+                let bandwidth = &mut self.bandwidth;
+                self.hls
+                    .carried(at.time_ns, |viewer, bytes| bandwidth.add(Line::Hls(viewer), at.time_ns, bytes));
             }
             Conn::New(info) => {
                 let info = *info;
@@ -170,7 +184,7 @@ impl Handler for Hub {
                 // A stream that was joined late or cut by a loss is taken up where a message begins a packet.
                 let info = *info;
                 let speech = sniff::judge(&info, bytes);
-                if matches!(speech, Speech::Rtsp | Speech::RtspInside) {
+                if matches!(speech, Speech::Rtsp | Speech::Http | Speech::RtspInside) {
                     self.become_of(conn, &info, speech, Vec::new());
                     self.data(conn, dir, at, bytes);
                 }
@@ -188,6 +202,12 @@ impl Handler for Hub {
                 }
             }
             Conn::Rtsp(tracker) => tracker.gap(dir, at, len, why, &mut self.rtsp),
+            Conn::Http(tracker) => {
+                tracker.gap(dir, at, len, why, &mut self.hls);
+                let bandwidth = &mut self.bandwidth;
+                self.hls
+                    .carried(at.time_ns, |viewer, bytes| bandwidth.add(Line::Hls(viewer), at.time_ns, bytes));
+            }
             Conn::New(info) => {
                 let info = *info;
                 self.become_of(conn, &info, Speech::Binary, vec![(dir, at, Piece::Gap(len, why))]);
@@ -217,6 +237,14 @@ impl Handler for Hub {
                 if was_rtsp && tracker.close(end, stats, &mut self.rtsp) {
                     return;
                 }
+                None
+            }
+            Some(Conn::Http(tracker)) => {
+                tracker.close(end, stats, &mut self.hls);
+                let bandwidth = &mut self.bandwidth;
+                self.hls.carried(stats.last_ns, |viewer, bytes| {
+                    bandwidth.add(Line::Hls(viewer), stats.last_ns, bytes);
+                });
                 None
             }
             _ => None,

@@ -9,6 +9,7 @@ use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
 use crate::track::rtmp;
 
+mod hls;
 mod rtsp;
 
 /// Findings told one by one; more are counted with the last of their rule.
@@ -27,7 +28,7 @@ pub(crate) struct Parts {
 /// The document.
 pub(crate) fn analysis(parts: Parts) -> Analysis {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
-    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, .. } = hub;
+    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, hls, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
     let synthetic = captures.iter().any(|capture| capture.synthetic);
     let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
@@ -65,6 +66,17 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
         let lines = rtsp_lines.get(&outcome.session).cloned().unwrap_or_default();
         let peak = lines.iter().filter_map(|line| bandwidth.peak_bps(*line)).reduce(f64::max);
         let (session, notes) = rtsp::session(id.clone(), outcome, first_ns, synthetic, peak);
+        for note in notes {
+            findings.add(note, Some(id.clone()), last_file.clone());
+        }
+        series.push((id, lines));
+        sessions.push(session);
+    }
+    for (index, outcome) in hls.finish().into_iter().enumerate() {
+        let id = format!("hls-{}", index.saturating_add(1));
+        let lines = vec![Line::Hls(outcome.viewer)];
+        let peak = bandwidth.peak_bps(Line::Hls(outcome.viewer));
+        let (session, notes) = hls::session(id.clone(), outcome, first_ns, synthetic, peak);
         for note in notes {
             findings.add(note, Some(id.clone()), last_file.clone());
         }

@@ -36,3 +36,19 @@ pub(super) fn audio(info: &mut CodecInfo, config: &[u8]) -> wire::Result<aac::Au
     info.channels = told.channels;
     Ok(config)
 }
+/// Takes over an AVCDecoderConfigurationRecord or an HEVCDecoderConfigurationRecord.
+pub(super) fn record(info: &mut CodecInfo, h265: bool, record: &[u8]) -> wire::Result<()> {
+    let mut c = Cursor::new(record);
+    if h265 {
+        if let Some(sps) = hevc::Config::decode(&mut c)?.first_sps() {
+            let sps = sps?;
+            info.profile = Some(sps.ptl.profile());
+            info.level = Some(sps.ptl.level());
+            info.width = Some(sps.width);
+            info.height = Some(sps.height);
+        }
+    } else if let Some(sps) = avc::Config::decode(&mut c)?.first_sps() {
+        avc_sps(info, &sps?);
+    }
+    Ok(())
+}

@@ -1,6 +1,8 @@
 //! Passive protocol trackers: a second, separate reading of the specifications, fed with what flows past.
 
 mod codec;
+pub mod hls;
+pub mod http;
 pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;

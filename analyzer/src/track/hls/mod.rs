@@ -1,0 +1,678 @@
+//! Tells HLS viewers apart and counts what they fetched.
+//!
+//! A viewer is named by the token `session=` of its URLs. Without one it is the poll loop of an address, a User-Agent and a
+//! playlist, split when a segment is fetched again. One playlist and one segment answered 200 or 206 make a session.
+
+mod media;
+mod playlist;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use wire::http::{Head, Start};
+
+use self::media::{Boxes, Found, Tracks};
+use self::playlist::{Playlist, key, stream_path, token};
+use crate::finding::{Note, Notes};
+use crate::flow::hash::Seeded;
+use crate::flow::{At, ConnStats, Dir, End};
+use crate::track::Stats;
+
+/// Longest playlist that is read.
+const MAX_PLAYLIST: usize = 4 << 20;
+/// Viewers and poll loops followed.
+const MAX_VIEWERS: usize = 1 << 17;
+/// Segments a loop listed that are remembered.
+const MAX_LISTED: usize = 8192;
+/// Segments a viewer fetched that are remembered.
+const MAX_FETCHED: usize = 1024;
+/// Connections listed of one viewer.
+const MAX_CONNECTIONS: usize = 1000;
+/// Viewers on one connection that are told apart.
+const MAX_SHARED: usize = 64;
+
+/// A viewer of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewerNo(u32);
+
+/// All HLS viewers of a capture.
+#[derive(Debug, Default)]
+pub struct Registry {
+    viewers: Vec<Viewer>,
+    loops: Vec<Loop>,
+    tokens: HashMap<(SocketAddr, String), ViewerNo, Seeded>,
+    by_client: HashMap<(IpAddr, u64), Vec<usize>, Seeded>,
+    carried: Vec<(ViewerNo, u64)>,
+    claims: HashMap<u64, Claim>,
+    stamp: u64,
+}
+
+/// Who polls one playlist.
+#[derive(Debug)]
+struct Loop {
+    playlist: u64,
+    path: Option<String>,
+    /// Media playlists of the multivariant playlist, if it is one.
+    children: HashSet<u64>,
+    declared: Vec<(&'static str, String)>,
+    viewers: Vec<ViewerNo>,
+    /// Segments with their initialization sections, and when they were listed last.
+    listed: HashMap<u64, (Option<u64>, u64)>,
+    order: VecDeque<u64>,
+    maps: HashSet<u64>,
+    /// Requests for the multivariant playlist that no viewer has yet.
+    pending: VecDeque<Pending>,
+    /// The latest poll: by whom, its bytes, from where, when.
+    latest: Option<(ViewerNo, [u64; 2], SocketAddr, i64)>,
+}
+
+/// A request for a multivariant playlist.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    no: u64,
+    bytes: [u64; 2],
+    client: SocketAddr,
+    at_ns: i64,
+}
+
+/// Whose a request for a multivariant playlist turned out to be, and the connection it was on.
+#[derive(Debug, Default)]
+struct Claim {
+    viewer: Option<ViewerNo>,
+    part: Option<Part>,
+}
+
+/// One viewer.
+#[derive(Debug)]
+struct Viewer {
+    of: usize,
+    client: SocketAddr,
+    server: SocketAddr,
+    agent: Option<String>,
+    first_ns: i64,
+    last_ns: i64,
+    bytes: [u64; 2],
+    playlists: u64,
+    segments: u64,
+    polled_ns: i64,
+    fetched: VecDeque<u64>,
+    tracks: Tracks,
+    first_frame_ns: Option<i64>,
+    parts: Vec<Part>,
+    notes: Notes,
+    incomplete: bool,
+}
+
+/// A connection of a viewer.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The connection in figures.
+    pub stats: ConnStats,
+    /// The client's direction.
+    pub client: Dir,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What a connection knows of its viewers.
+#[derive(Debug, Default)]
+pub struct Connection {
+    viewers: Vec<ViewerNo>,
+    /// Requests for multivariant playlists that had no viewer yet.
+    pending: Vec<u64>,
+    /// True once bytes are missing.
+    pub incomplete: bool,
+}
+
+/// A request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    method: String,
+    url: String,
+    client: SocketAddr,
+    server: SocketAddr,
+    agent: Option<String>,
+    started_ns: i64,
+    /// The segment's key, its range counted.
+    fetch: u64,
+    viewer: Option<ViewerNo>,
+    bytes: [u64; 2],
+    body: Body,
+    holes: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// Nothing is expected of it.
+    Other,
+    /// May be a playlist: what there is of it.
+    Playlist(Vec<u8>),
+    /// A segment or an initialization section.
+    Segment(Box<Segment>),
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    boxes: Boxes,
+    is_map: bool,
+    /// The initialization section it needs; its own key where it is one.
+    map: Option<u64>,
+    passed: u64,
+    first_end: Option<u64>,
+}
+
+/// All that was learnt of a viewer.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its number.
+    pub viewer: ViewerNo,
+    /// The first connection's client.
+    pub client: SocketAddr,
+    /// The server.
+    pub server: SocketAddr,
+    /// Path of the stream.
+    pub path: Option<String>,
+    /// User-Agent.
+    pub agent: Option<String>,
+    /// First and last byte, nanoseconds since 1970.
+    pub times: (i64, i64),
+    /// Payload to the server and to the client.
+    pub bytes: [u64; 2],
+    /// The first whole picture, or audio frame where there is no video, nanoseconds since 1970.
+    pub first_frame_ns: Option<i64>,
+    /// The connections it used, shared ones too.
+    pub parts: Vec<Part>,
+    /// What was carried.
+    pub tracks: Vec<Stats>,
+    /// True where the capture lacks nothing of it.
+    pub complete: bool,
+    /// What is wrong or worth knowing.
+    pub notes: Vec<Note>,
+}
+
+impl Exchange {
+    /// The request's method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+}
+
+impl Registry {
+    /// Takes a request's head.
+    pub fn request(
+        &mut self,
+        connection: &mut Connection,
+        (client, server): (SocketAddr, SocketAddr),
+        at: At,
+        head: &Head<'_>,
+    ) -> Exchange {
+        let (method, target) = match head.start {
+            Start::Request { method, target, .. } => (method, target),
+            Start::Status { .. } => ("", ""),
+        };
+        let url: String = playlist::local(target).chars().take(4096).collect();
+        let range = head.field("Range").unwrap_or_default();
+        let mut exchange = Exchange {
+            method: method.chars().take(32).collect(),
+            fetch: key(&format!("{} {range}", playlist::local(&url))),
+            url,
+            client,
+            server,
+            agent: head.field("User-Agent").map(|agent| agent.chars().take(1024).collect()),
+            started_ns: at.time_ns,
+            viewer: None,
+            bytes: [0; 2],
+            body: Body::Other,
+            holes: false,
+        };
+        self.assign(connection, &mut exchange);
+        exchange
+    }
+
+    /// Finds the viewer of a request for a segment, or of any request with a known token.
+    fn assign(&mut self, connection: &mut Connection, exchange: &mut Exchange) {
+        let url = key(&exchange.url);
+        let by_token = token(&exchange.url)
+            .and_then(|token| self.tokens.get(&(exchange.server, token.to_owned())).copied());
+        let of = match by_token {
+            Some(no) => self.viewer(no).map(|viewer| viewer.of),
+            None => {
+                let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+                let listing = |of: &usize| Some((self.loops.get(*of)?.listed.get(&url)?.1, *of));
+                let maps = |of: &usize| self.loops.get(*of)?.maps.contains(&url).then_some((0, *of));
+                mine.iter().filter_map(|of| listing(of).or_else(|| maps(of))).max().map(|(_, of)| of)
+            }
+        };
+        let Some(of) = of else { return };
+        let Some(group) = self.loops.get(of) else { return };
+        let (is_map, is_segment) = (group.maps.contains(&url), group.listed.contains_key(&url));
+        if exchange.method == "GET" && (is_map || is_segment) {
+            let map = if is_map { Some(url) } else { group.listed.get(&url).and_then(|(map, _)| *map) };
+            exchange.body = Body::Segment(Box::new(Segment { is_map, map, ..Segment::default() }));
+        }
+        let counts = is_segment && !is_map && exchange.method == "GET";
+        let viewer = match by_token {
+            Some(no) => Some(no),
+            None => self.of_loop(connection, of, exchange, counts),
+        };
+        if let Some(no) = viewer {
+            if let Some(viewer) = self.viewer_mut(no).filter(|_| counts) {
+                if viewer.fetched.len() >= MAX_FETCHED {
+                    viewer.fetched.pop_front();
+                }
+                viewer.fetched.push_back(exchange.fetch);
+            }
+            self.credit(connection, no, exchange);
+        }
+    }
+
+    /// The viewer of a loop that a request for a segment is from; a new one where all have fetched it.
+    fn of_loop(
+        &mut self,
+        connection: &Connection,
+        of: usize,
+        exchange: &Exchange,
+        counts: bool,
+    ) -> Option<ViewerNo> {
+        let group = self.loops.get(of)?;
+        let has = |no: &ViewerNo| {
+            counts && self.viewer(*no).is_some_and(|viewer| viewer.fetched.contains(&exchange.fetch))
+        };
+        let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no) && !has(no));
+        let latest = || {
+            let free = group.viewers.iter().filter(|no| !has(no));
+            free.max_by_key(|no| self.viewer(**no).map(|viewer| viewer.polled_ns))
+        };
+        if let Some(no) = bound.or_else(latest) {
+            return Some(*no);
+        }
+        // The latest poll was this one's, where another viewer has more than one.
+        let latest = group.latest;
+        let no = self.add_viewer(of, exchange)?;
+        let mut poll = [0; 2];
+        if let Some((other, bytes, client, at_ns)) = latest
+            && let Some(first) = self.viewer_mut(other).filter(|first| first.playlists > 1)
+        {
+            first.playlists = first.playlists.saturating_sub(1);
+            for (sum, bytes) in first.bytes.iter_mut().zip(bytes) {
+                *sum = sum.saturating_sub(bytes);
+            }
+            poll = bytes;
+            if let Some(viewer) = self.viewer_mut(no) {
+                (viewer.client, viewer.first_ns) = (client, at_ns);
+            }
+        }
+        if let Some(group) = self.loops.get_mut(of) {
+            group.latest = None;
+        }
+        let viewer = self.viewer_mut(no)?;
+        viewer.playlists = 1;
+        viewer.bytes = poll;
+        Some(no)
+    }
+
+    fn add_viewer(&mut self, of: usize, exchange: &Exchange) -> Option<ViewerNo> {
+        let no =
+            ViewerNo(u32::try_from(self.viewers.len()).ok().filter(|_| self.viewers.len() < MAX_VIEWERS)?);
+        let mut viewer = Viewer {
+            of,
+            client: exchange.client,
+            server: exchange.server,
+            agent: exchange.agent.clone(),
+            first_ns: exchange.started_ns,
+            last_ns: exchange.started_ns,
+            bytes: [0; 2],
+            playlists: 0,
+            segments: 0,
+            polled_ns: exchange.started_ns,
+            fetched: VecDeque::new(),
+            tracks: Tracks::default(),
+            first_frame_ns: None,
+            parts: Vec::new(),
+            notes: Notes::default(),
+            incomplete: false,
+        };
+        let group = self.loops.get_mut(of)?;
+        group.viewers.push(no);
+        viewer.tracks.declare(&group.declared);
+        // Who asked for the multivariant playlist first is the first to poll what it lists.
+        if let Some(Pending { no: pending, bytes, client, at_ns }) = group.pending.pop_front() {
+            (viewer.bytes, viewer.client, viewer.first_ns) = (bytes, client, at_ns);
+            // Its connection is over, or its end will ask whose it was.
+            match self.claims.remove(&pending).and_then(|claim| claim.part) {
+                Some(part) => viewer.parts.push(part),
+                None => {
+                    self.claims.insert(pending, Claim { viewer: Some(no), part: None });
+                }
+            }
+            self.carried.push((no, bytes.iter().fold(0, |sum, b| sum.saturating_add(*b))));
+        }
+        self.viewers.push(viewer);
+        Some(no)
+    }
+
+    fn viewer(&self, no: ViewerNo) -> Option<&Viewer> {
+        self.viewers.get(usize::try_from(no.0).ok()?)
+    }
+
+    fn viewer_mut(&mut self, no: ViewerNo) -> Option<&mut Viewer> {
+        self.viewers.get_mut(usize::try_from(no.0).ok()?)
+    }
+
+    /// Gives a request to a viewer.
+    fn credit(&mut self, connection: &mut Connection, no: ViewerNo, exchange: &mut Exchange) {
+        exchange.viewer = Some(no);
+        if !connection.viewers.contains(&no) && connection.viewers.len() < MAX_SHARED {
+            connection.viewers.push(no);
+        }
+        for side in [0, 1] {
+            let bytes = exchange.bytes.get_mut(side).map(std::mem::take).unwrap_or(0);
+            self.bytes(exchange, side, bytes);
+        }
+        if let Some(viewer) = self.viewer_mut(no)
+            && exchange.started_ns < viewer.first_ns
+        {
+            (viewer.first_ns, viewer.client) = (exchange.started_ns, exchange.client);
+        }
+    }
+
+    /// Counts bytes of a request or its response, to the server (0) or to the client (1).
+    pub fn bytes(&mut self, exchange: &mut Exchange, side: usize, bytes: u64) {
+        match exchange.viewer {
+            Some(no) if bytes > 0 => {
+                if let Some(sum) = self.viewer_mut(no).and_then(|viewer| viewer.bytes.get_mut(side)) {
+                    *sum = sum.saturating_add(bytes);
+                }
+                self.carried.push((no, bytes));
+            }
+            _ => {
+                if let Some(sum) = exchange.bytes.get_mut(side) {
+                    *sum = sum.saturating_add(bytes);
+                }
+            }
+        }
+    }
+
+    /// Tells what viewers got since the call before, all of it in a packet of this time.
+    pub fn carried(&mut self, time_ns: i64, mut count: impl FnMut(ViewerNo, u64)) {
+        for (no, bytes) in std::mem::take(&mut self.carried) {
+            if let Some(viewer) = self.viewer_mut(no) {
+                viewer.last_ns = viewer.last_ns.max(time_ns);
+            }
+            count(no, bytes);
+        }
+    }
+
+    /// Takes a response's head.
+    pub fn response(&mut self, _: &mut Connection, exchange: &mut Exchange, _: At, head: &Head<'_>) {
+        let code = match head.start {
+            Start::Status { code, .. } => code,
+            Start::Request { .. } => 0,
+        };
+        let ok = matches!(code, 200 | 206);
+        let kind = head.field("Content-Type").unwrap_or_default().to_ascii_lowercase();
+        let path = exchange.url.split('?').next().unwrap_or_default().to_ascii_lowercase();
+        if let Body::Segment(segment) = &exchange.body {
+            let counts = !segment.is_map;
+            if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)).filter(|_| counts) {
+                if ok {
+                    viewer.segments = viewer.segments.saturating_add(1);
+                } else {
+                    viewer.fetched.retain(|fetched| *fetched != exchange.fetch);
+                    let rule = &spec::hls::LIVE_AVAILABLE_WHEN_LISTED;
+                    viewer.notes.add(rule, None, || {
+                        Note::new(rule, "a listed segment could not be fetched")
+                            .want_got("200 or 206", code.to_string())
+                    });
+                }
+            }
+            if !ok {
+                exchange.body = Body::Other;
+            }
+            return;
+        }
+        let listing = kind.contains("mpegurl") || path.ends_with(".m3u8") || path.ends_with(".m3u");
+        if ok && listing && exchange.method == "GET" {
+            exchange.body = Body::Playlist(Vec::new());
+        }
+    }
+
+    /// Takes a piece of a response's content.
+    pub fn body(&mut self, exchange: &mut Exchange, at: At, bytes: &[u8]) {
+        match &mut exchange.body {
+            Body::Other => {}
+            Body::Playlist(kept) => {
+                let room = MAX_PLAYLIST.saturating_sub(kept.len()).min(bytes.len());
+                kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+            }
+            Body::Segment(segment) => {
+                let Some(no) = exchange.viewer.and_then(|no| usize::try_from(no.0).ok()) else { return };
+                let Some(viewer) = self.viewers.get_mut(no) else { return };
+                let Segment { boxes, map, first_end, .. } = segment.as_mut();
+                boxes.data(bytes, |found| match found {
+                    Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
+                    Found::Fragment(start, fragment) => {
+                        let end = viewer.tracks.fragment(*map, start, &fragment);
+                        *first_end = first_end.or(end);
+                    }
+                });
+                segment.passed = segment.passed.saturating_add(bytes.len() as u64);
+                if segment.first_end.is_some_and(|end| segment.passed >= end) && !exchange.holes {
+                    viewer.first_frame_ns.get_or_insert(at.ready_ns);
+                }
+            }
+        }
+    }
+
+    /// Passes over content that the capture lacks.
+    pub fn hole(&mut self, exchange: &mut Exchange, len: u64) {
+        exchange.holes = true;
+        if let Body::Segment(segment) = &mut exchange.body {
+            segment.boxes.hole(len);
+            segment.passed = segment.passed.saturating_add(len);
+            if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)) {
+                viewer.tracks.lost();
+                viewer.incomplete = true;
+            }
+        }
+    }
+
+    /// The response is over; `whole` where its end was seen.
+    pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, _: At, whole: bool) {
+        let Body::Playlist(text) = &mut exchange.body else { return };
+        let text = std::mem::take(text);
+        // The beginning of a list is one, where the rest is missing.
+        let list = Playlist::read(&text, &exchange.url).filter(|_| whole || !exchange.holes);
+        let Some(list) = list else { return };
+        self.stamp = self.stamp.saturating_add(1);
+        if list.is_multivariant() {
+            self.multivariant(connection, exchange, &list);
+        } else {
+            self.media_playlist(connection, exchange, &list);
+        }
+    }
+
+    fn multivariant(&mut self, connection: &mut Connection, mut exchange: Exchange, list: &Playlist) {
+        let named = list.children.iter().find_map(|child| token(child));
+        if let Some(no) = named.and_then(|token| self.of_token(token, &exchange)) {
+            if let Some(viewer) = self.viewer_mut(no) {
+                viewer.tracks.declare(&list.declared);
+                viewer.playlists = viewer.playlists.saturating_add(1);
+            }
+            self.credit(connection, no, &mut exchange);
+            return;
+        }
+        let Some(of) = self.find_loop(&exchange, false) else { return };
+        let Some(group) = self.loops.get_mut(of) else { return };
+        group.children.extend(list.children.iter().take(MAX_SHARED).map(|child| key(child)));
+        group.declared = list.declared.clone();
+        if group.pending.len() >= MAX_SHARED
+            && let Some(old) = group.pending.pop_front()
+        {
+            self.claims.remove(&old.no);
+        }
+        let Exchange { bytes, client, started_ns: at_ns, .. } = exchange;
+        let no = self.stamp;
+        group.pending.push_back(Pending { no, bytes, client, at_ns });
+        self.claims.insert(no, Claim::default());
+        if connection.pending.len() < MAX_SHARED {
+            connection.pending.push(no);
+        }
+    }
+
+    fn media_playlist(&mut self, connection: &mut Connection, mut exchange: Exchange, list: &Playlist) {
+        let named = token(&exchange.url).map(str::to_owned);
+        let no = match named.and_then(|token| self.of_token(&token, &exchange)) {
+            Some(no) => no,
+            None => {
+                let Some(of) = self.find_loop(&exchange, true) else { return };
+                let Some(group) = self.loops.get(of) else { return };
+                let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
+                let waiting = || {
+                    let viewers = group.viewers.iter().copied();
+                    viewers.min_by_key(|no| self.viewer(*no).map(|viewer| viewer.polled_ns))
+                };
+                let fresh = !group.pending.is_empty();
+                let known = bound.or_else(|| waiting().filter(|_| !fresh));
+                let Some(no) = known.or_else(|| self.add_viewer(of, &exchange)) else { return };
+                no
+            }
+        };
+        let poll = (no, exchange.bytes, exchange.client, exchange.started_ns);
+        let own = exchange.viewer.is_none();
+        if own {
+            self.credit(connection, no, &mut exchange);
+        }
+        let stamp = self.stamp;
+        let Some(viewer) = self.viewer_mut(no) else { return };
+        viewer.playlists = viewer.playlists.saturating_add(1);
+        viewer.polled_ns = exchange.started_ns;
+        let of = viewer.of;
+        let Some(group) = self.loops.get_mut(of) else { return };
+        group.latest = own.then_some(poll);
+        group.maps.extend(list.maps.iter().take(MAX_SHARED));
+        if group.maps.len() > MAX_LISTED {
+            group.maps = list.maps.iter().copied().collect();
+        }
+        for (segment, map) in &list.segments {
+            if group.listed.insert(*segment, (*map, stamp)).is_none() {
+                group.order.push_back(*segment);
+            }
+        }
+        while group.order.len() > MAX_LISTED {
+            if let Some(old) = group.order.pop_front() {
+                group.listed.remove(&old);
+            }
+        }
+    }
+
+    /// The viewer of a token, new or known.
+    fn of_token(&mut self, token: &str, exchange: &Exchange) -> Option<ViewerNo> {
+        let name = (exchange.server, token.to_owned());
+        if let Some(no) = self.tokens.get(&name) {
+            return Some(*no);
+        }
+        let of = self.add_loop(exchange)?;
+        let no = self.add_viewer(of, exchange)?;
+        self.tokens.insert(name, no);
+        Some(no)
+    }
+
+    /// The loop that polls this playlist, or whose multivariant playlist lists it.
+    fn find_loop(&mut self, exchange: &Exchange, listed: bool) -> Option<usize> {
+        let url = key(exchange.url.split('?').next().unwrap_or_default());
+        let whole = key(&exchange.url);
+        let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+        let known =
+            |of: &&usize| self.loops.get(**of).is_some_and(|group| listed && group.children.contains(&whole));
+        let same = |of: &&usize| self.loops.get(**of).is_some_and(|group| group.playlist == url);
+        let found = mine.iter().rev().find(known).or_else(|| mine.iter().rev().find(same)).copied();
+        if found.is_some() {
+            return found;
+        }
+        let of = self.add_loop(exchange)?;
+        self.by_client.entry(client_key(exchange)).or_default().push(of);
+        Some(of)
+    }
+
+    fn add_loop(&mut self, exchange: &Exchange) -> Option<usize> {
+        if self.loops.len() >= MAX_VIEWERS {
+            return None;
+        }
+        self.loops.push(Loop {
+            playlist: key(exchange.url.split('?').next().unwrap_or_default()),
+            path: stream_path(&exchange.url),
+            children: HashSet::new(),
+            declared: Vec::new(),
+            viewers: Vec::new(),
+            listed: HashMap::new(),
+            order: VecDeque::new(),
+            maps: HashSet::new(),
+            pending: VecDeque::new(),
+            latest: None,
+        });
+        Some(self.loops.len().saturating_sub(1))
+    }
+
+    /// A connection is over.
+    pub fn closed(&mut self, connection: Connection, client: Dir, end: End, stats: &ConnStats) {
+        let mut viewers = connection.viewers;
+        for pending in connection.pending {
+            let Some(claim) = self.claims.remove(&pending) else { continue };
+            match claim.viewer {
+                Some(no) if viewers.contains(&no) => {}
+                Some(no) => viewers.push(no),
+                None => {
+                    let part = Some(Part { stats: *stats, client, end });
+                    self.claims.insert(pending, Claim { viewer: None, part });
+                }
+            }
+        }
+        for no in viewers {
+            let Some(viewer) = self.viewer_mut(no) else { continue };
+            viewer.incomplete |= connection.incomplete || !stats.is_whole();
+            if viewer.parts.len() < MAX_CONNECTIONS {
+                viewer.parts.push(Part { stats: *stats, client, end });
+            } else {
+                let rule = &spec::capture::STATE_BOUNDED;
+                viewer.notes.add(rule, None, || {
+                    Note::new(rule, "more connections of one viewer than are listed")
+                        .want_got(format!("at most {MAX_CONNECTIONS}"), "more")
+                });
+            }
+        }
+    }
+
+    /// The viewers that are sessions, in order of their first request.
+    pub fn finish(self) -> Vec<Outcome> {
+        let Self { viewers, loops, .. } = self;
+        let path = |of: usize| loops.get(of).and_then(|group| group.path.clone());
+        let mut outcomes: Vec<Outcome> = (0u32..)
+            .zip(viewers)
+            .filter(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0)
+            .map(|(no, mut viewer)| {
+                viewer.parts.sort_by_key(|part| part.stats.first_ns);
+                Outcome {
+                    viewer: ViewerNo(no),
+                    client: viewer.client,
+                    server: viewer.server,
+                    path: path(viewer.of),
+                    agent: viewer.agent,
+                    times: (viewer.first_ns, viewer.last_ns),
+                    bytes: viewer.bytes,
+                    first_frame_ns: viewer.first_frame_ns,
+                    complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
+                    parts: viewer.parts,
+                    tracks: viewer.tracks.into_stats(),
+                    notes: viewer.notes.into_vec(),
+                }
+            })
+            .collect();
+        outcomes.sort_by_key(|outcome| (outcome.times.0, outcome.viewer));
+        outcomes
+    }
+}
+
+fn client_key(exchange: &Exchange) -> (IpAddr, u64) {
+    (exchange.client.ip(), key(exchange.agent.as_deref().unwrap_or_default()))
+}

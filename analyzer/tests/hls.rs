@@ -1,0 +1,184 @@
+//! Which requests make an HLS viewer, by the contract's rule.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use std::net::SocketAddr;
+
+use streamgauge_analyzer::flow::{At, ConnInfo, ConnStats, Dir, End, HalfStats, Missing};
+use streamgauge_analyzer::track::hls::{Outcome, Registry};
+use streamgauge_analyzer::track::http::Tracker;
+
+const MASTER: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvideo.m3u8\n";
+const MEDIA: &str = "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:1,\ns1.m4s\n#EXTINF:1,\ns2.m4s\n";
+
+/// A capture with several connections.
+#[derive(Default)]
+struct Wire {
+    hls: Registry,
+    now: i64,
+    ports: u16,
+}
+
+/// One connection of it.
+struct Conn {
+    tracker: Tracker,
+    stats: ConnStats,
+    sent: [u64; 2],
+}
+
+impl Wire {
+    fn connect(&mut self) -> Conn {
+        self.ports += 1;
+        let a: SocketAddr = format!("10.0.0.1:{}", 5000 + self.ports).parse().unwrap();
+        let b: SocketAddr = "10.0.0.2:8888".parse().unwrap();
+        let info = ConnInfo { a, b, client_known: true, time_ns: self.now, frame: 1 };
+        let half = HalfStats { from_start: true, ..HalfStats::default() };
+        let stats = ConnStats {
+            info,
+            a_to_b: half,
+            b_to_a: half,
+            first_ns: self.now,
+            last_ns: self.now,
+            rtt_ns: None,
+        };
+        Conn { tracker: Tracker::new(&info), stats, sent: [0; 2] }
+    }
+
+    fn say(&mut self, conn: &mut Conn, dir: Dir, bytes: &[u8], size: usize) {
+        for piece in bytes.chunks(size) {
+            self.now += 1_000_000;
+            let side = usize::from(dir == Dir::BToA);
+            let at = At { time_ns: self.now, frame: 1, offset: conn.sent[side], ready_ns: self.now };
+            conn.tracker.data(dir, at, piece, &mut self.hls);
+            conn.sent[side] += piece.len() as u64;
+        }
+        self.hls.carried(self.now, |_, _| {});
+    }
+
+    fn fetch(&mut self, conn: &mut Conn, url: &str, answer: &str, body: &str) {
+        let request = format!("GET {url} HTTP/1.1\r\nHost: h\r\nUser-Agent: player\r\n\r\n");
+        let response = format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.say(conn, Dir::AToB, request.as_bytes(), 7);
+        self.say(conn, Dir::BToA, response.as_bytes(), 11);
+    }
+
+    fn close(&mut self, mut conn: Conn) {
+        conn.stats.last_ns = self.now;
+        conn.tracker.close(End::Fin, &conn.stats, &mut self.hls);
+    }
+
+    fn finish(self) -> Vec<Outcome> {
+        self.hls.finish()
+    }
+}
+
+#[test]
+fn a_playlist_and_a_segment_make_a_viewer() {
+    let mut wire = Wire::default();
+    let mut conn = wire.connect();
+    wire.fetch(&mut conn, "/live/a/index.m3u8", "200 OK", MASTER);
+    wire.fetch(&mut conn, "/live/a/video.m3u8", "200 OK", MEDIA);
+    wire.fetch(&mut conn, "/live/a/s1.m4s", "206 Partial", "xxxx");
+    let sent = conn.sent;
+    wire.close(conn);
+    // Another one looks at the playlists only, and a third gets no segment.
+    for answer in ["", "404 Not Found"] {
+        let mut conn = wire.connect();
+        conn.stats.info.a = "10.0.0.9:99".parse().unwrap();
+        conn.tracker = Tracker::new(&conn.stats.info);
+        wire.fetch(&mut conn, "/live/a/video.m3u8", "200 OK", MEDIA);
+        if !answer.is_empty() {
+            wire.fetch(&mut conn, "/live/a/s1.m4s", answer, "");
+        }
+        wire.close(conn);
+    }
+    let [viewer] = &wire.finish()[..] else { panic!("one viewer") };
+    assert_eq!((viewer.path.as_deref(), viewer.agent.as_deref()), (Some("live/a"), Some("player")));
+    assert_eq!((viewer.client.port(), viewer.bytes, viewer.parts.len()), (5001, sent, 1));
+}
+
+#[test]
+fn equal_players_are_told_apart_when_a_segment_is_fetched_again() {
+    let mut wire = Wire::default();
+    let (mut one, mut two) = (wire.connect(), wire.connect());
+    for conn in [&mut one, &mut two] {
+        wire.fetch(conn, "/live/a/video.m3u8", "200 OK", MEDIA);
+    }
+    for segment in ["/live/a/s1.m4s", "/live/a/s2.m4s"] {
+        for conn in [&mut one, &mut two] {
+            wire.fetch(conn, segment, "200 OK", "x");
+        }
+    }
+    let sum = one.sent[1] + two.sent[1];
+    wire.close(one);
+    wire.close(two);
+    let viewers = wire.finish();
+    assert_eq!(viewers.len(), 2);
+    assert_eq!(viewers.iter().map(|v| v.bytes[1]).sum::<u64>(), sum);
+    let mut ports: Vec<u16> = viewers.iter().map(|v| v.client.port()).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [5001, 5002]);
+}
+
+#[test]
+fn tokens_name_viewers_over_all_their_connections() {
+    let mut wire = Wire::default();
+    for token in ["aa", "bb"] {
+        let master = MASTER.replace("video.m3u8", &format!("video.m3u8?session={token}"));
+        let media = MEDIA.replace(".m4s", &format!(".m4s?session={token}"));
+        let mut conn = wire.connect();
+        wire.fetch(&mut conn, "/live/a/index.m3u8", "200 OK", &master);
+        wire.close(conn);
+        let mut conn = wire.connect();
+        wire.fetch(&mut conn, &format!("/live/a/video.m3u8?session={token}"), "200 OK", &media);
+        for _ in 0..2 {
+            wire.fetch(&mut conn, &format!("/live/a/s1.m4s?session={token}"), "200 OK", "x");
+        }
+        wire.close(conn);
+    }
+    let viewers = wire.finish();
+    let told: Vec<_> = viewers.iter().map(|v| (v.client.port(), v.parts.len(), v.path.as_deref())).collect();
+    assert_eq!(told, [(5001, 2, Some("live/a")), (5003, 2, Some("live/a"))]);
+}
+
+#[test]
+fn plain_http_makes_no_session_and_bodies_end_where_they_should() {
+    let mut wire = Wire::default();
+    let mut conn = wire.connect();
+    wire.fetch(&mut conn, "/index.html", "200 OK", "<html>");
+    // HEAD has no body, chunks end with a trailer, two requests are under way at once.
+    wire.say(
+        &mut conn,
+        Dir::AToB,
+        b"HEAD /live/a/video.m3u8 HTTP/1.1\r\n\r\nGET /live/a/video.m3u8 HTTP/1.1\r\n\r\n",
+        50,
+    );
+    wire.say(&mut conn, Dir::BToA, b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", 9);
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{MEDIA}\r\n0\r\nX: y\r\n\r\n",
+        MEDIA.len()
+    );
+    wire.say(&mut conn, Dir::BToA, chunked.as_bytes(), 3);
+    // A hole inside a body costs that body's content alone.
+    wire.say(&mut conn, Dir::AToB, b"GET /live/a/s1.m4s HTTP/1.1\r\n\r\n", 99);
+    wire.say(&mut conn, Dir::BToA, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc", 99);
+    let at = At { time_ns: wire.now, frame: 1, offset: 0, ready_ns: wire.now };
+    conn.tracker.gap(Dir::BToA, at, 990, Missing::Lost, &mut wire.hls);
+    wire.say(&mut conn, Dir::BToA, b"defghij", 2);
+    wire.say(&mut conn, Dir::AToB, b"GET /live/a/s2.m4s HTTP/1.1\r\n\r\n", 99);
+    wire.say(&mut conn, Dir::BToA, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nzz", 99);
+    wire.close(conn);
+    let [viewer] = &wire.finish()[..] else { panic!("one viewer") };
+    assert!(!viewer.complete);
+    let mut wire = Wire::default();
+    let mut conn = wire.connect();
+    wire.fetch(&mut conn, "/index.html", "200 OK", "<html>");
+    wire.fetch(&mut conn, "/video.mp4", "200 OK", "data");
+    wire.close(conn);
+    assert!(wire.finish().is_empty());
+}
