@@ -297,3 +297,36 @@ fn the_text_report_answers_who_watched_what() {
         assert!(text.contains(word), "no {word:?} in\n{text}");
     }
 }
+
+#[test]
+fn rtsp_sessions_lose_what_a_separate_count_says() {
+    // Transport, then of each session: frames of the picture and of the sound, packets lost of each.
+    type Row = [(u64, u64, u64, u64)];
+    let known: [(&str, &str, &Row); 3] = [
+        ("own/c1_rtsp_play_udp.pcapng", "udp", &[(302, 434, 0, 0), (242, 347, 0, 0)]),
+        ("own/c2_rtsp_play_tcp_interleaved.pcapng", "interleaved", &[(302, 434, 0, 0), (242, 347, 0, 0)]),
+        ("own/p06_rtsp_udp_hevc_aac_loss.pcapng", "udp", &[(196, 367, 4, 8)]),
+    ];
+    for (name, transport, rows) in known {
+        let Some(file) = capture(name) else { continue };
+        let analysis = analyze(&file);
+        let sessions = analysis["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), rows.len(), "{name}");
+        for (session, (pictures, sounds, video_lost, audio_lost)) in sessions.iter().zip(rows) {
+            assert_eq!(
+                (&session["transport"], &session["role"]),
+                (&transport.into(), &VIEW.into()),
+                "{name}"
+            );
+            let (video, audio) = (track(session, "video").unwrap(), track(session, "audio").unwrap());
+            assert_eq!(
+                (&video["frames"], &audio["frames"]),
+                (&(*pictures).into(), &(*sounds).into()),
+                "{name}"
+            );
+            let lost = (&video["lost_packets"], &audio["lost_packets"]);
+            assert_eq!(lost, (&(*video_lost).into(), &(*audio_lost).into()), "{name}");
+            assert!(video["jitter_ms"].is_f64() && audio["jitter_ms"].is_f64(), "{name}: the SDP has clocks");
+        }
+    }
+}
