@@ -86,6 +86,12 @@ pub struct Serve {
     /// Where to listen for RTMP: IP:PORT, :PORT or off [default: :1935].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub rtmp: Option<Listen>,
+    /// Where to serve HLS over HTTP: IP:PORT, :PORT or off [default: :8888].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub hls: Option<Listen>,
+    /// Record every stream as DIR/PATH/TIME.mp4.
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
     /// Where to serve the API and metrics: IP:PORT, :PORT or off [default: :9997].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub api: Option<Listen>,

@@ -22,6 +22,12 @@ fn config(args: Serve) -> Result<Config, Failure> {
     if let Some(rtmp) = args.rtmp {
         config.rtmp.listen = rtmp.0;
     }
+    if let Some(hls) = args.hls {
+        config.hls.listen = hls.0;
+    }
+    if let Some(dir) = args.record {
+        config.record.dir = Some(dir);
+    }
     if let Some(api) = args.api {
         config.api = api.0;
     }
@@ -68,6 +74,9 @@ fn welcome(ready: &[Ready], tap: Option<&str>) -> String {
                 format!("    VLC      {base}/cam"),
                 format!("    ffplay   ffplay {base}/cam"),
             ]);
+        }
+        if socket.protocol == "hls" {
+            lines.push(format!("    browser  http://{host}:{port}/live/cam/index.m3u8"));
         }
         if socket.protocol == "api" {
             lines.push(format!("  Clients    http://{host}:{port}/api/v1/clients"));

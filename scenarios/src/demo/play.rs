@@ -93,6 +93,7 @@ pub(super) async fn play(
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config { api: Some(any), ..Config::default() };
     config.rtmp.listen = Some(any);
+    config.hls.listen = None;
     config.tap = Some(TapConfig { file: options.out.join(CAPTURE), snap: 0, size: 0 });
     let server = Server::start(config).await.map_err(DemoError::Server)?;
     let clock = server.clock();
