@@ -47,8 +47,10 @@ impl Inbox {
             self.seen = 0;
             self.position = self.position.saturating_add(framed.size() as u64);
             match framed {
-                Framed::Need(_) => {
-                    self.seen = self.held.len();
+                Framed::Need(_) | Framed::HeadOpen => {
+                    if framed == Framed::HeadOpen {
+                        self.seen = self.held.len();
+                    }
                     self.since = if self.held.is_empty() { None } else { self.since.or(Some(now)) };
                     if self.held.is_empty() && self.held.capacity() > MAX_HEAD {
                         // A burst made it large.

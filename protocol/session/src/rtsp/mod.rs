@@ -6,6 +6,7 @@
 //!
 //! A connection has one session at a time, and a session ends with its connection.
 
+mod client;
 mod inbox;
 mod io;
 mod offer;
@@ -13,5 +14,6 @@ mod server;
 mod url;
 
 pub use crate::rtmp::Reason;
+pub use client::{Client, ClientConfig, ClientRole};
 pub use io::{Action, Carry, Event, Input, Output, Refusal, ServerConfig, TrackStart};
 pub use server::Server;
