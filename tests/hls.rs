@@ -21,10 +21,11 @@ use common::{clip, installed, wait_until};
 
 /// A server with HLS on a free port, and that port.
 fn start(directory: &Path, more: &str) -> (Server, SocketAddr) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = directory.join("serve.toml");
-    std::fs::write(&file, format!("[hls]\nlisten = \"{port}\"\n{more}")).unwrap();
-    (Server::start(&["--config", file.to_str().unwrap()]), port)
+    std::fs::write(&file, format!("[hls]\n{more}")).unwrap();
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let hls = server.hls;
+    (server, hls)
 }
 
 /// Sends bytes and reads the answer to its end.

@@ -19,6 +19,8 @@ pub struct Server {
     pub rtmp: SocketAddr,
     /// Where the API answers.
     pub api: SocketAddr,
+    /// Where HLS is served.
+    pub hls: SocketAddr,
     log: Option<std::thread::JoinHandle<String>>,
 }
 
@@ -74,8 +76,8 @@ impl Server {
                 .get(protocol)
                 .unwrap_or_else(|| panic!("no line `listening {protocol} ADDR` in\n{seen}"))
         };
-        let (rtmp, api) = (address("rtmp"), address("api"));
-        Self { child, rtmp, api, log: Some(log) }
+        let (rtmp, api, hls) = (address("rtmp"), address("api"), address("hls"));
+        Self { child, rtmp, api, hls, log: Some(log) }
     }
 
     /// The process.

@@ -1,0 +1,202 @@
+//! Recordings, as programs that are not ours see them: whole, after a crash, and on a full disk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::frames::{framemd5, part};
+use common::peer::{ffmpeg_publishes, output};
+use common::server::Server;
+use common::{PROGRAM, clip, installed, wait_for, wait_until};
+use serde_json::Value;
+
+/// A configuration that records to `DIR/rec`.
+fn config(directory: &Path) -> PathBuf {
+    let file = directory.join("serve.toml");
+    std::fs::write(&file, format!("[record]\ndir = {:?}\n", directory.join("rec"))).unwrap();
+    file
+}
+
+fn recordings(server: &Server, state: &str) -> Vec<Value> {
+    server.list("recordings").into_iter().filter(|r| r["state"] == state).collect()
+}
+
+/// What ffmpeg reads of a file, copied and not decoded.
+fn frames_of(directory: &Path, name: &str, file: &Path) -> common::frames::Media {
+    let out = directory.join(format!("{name}.framemd5"));
+    let (file, target) = (file.to_str().unwrap(), out.to_str().unwrap());
+    output("ffmpeg", &["-nostdin", "-v", "error", "-i", file, "-c", "copy", "-y", "-f", "framemd5", target]);
+    framemd5(&out)
+}
+
+/// Decodes every frame; ffmpeg must have nothing to complain about.
+fn decodes(file: &Path) {
+    let run = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-xerror", "-i"])
+        .arg(file)
+        .args(["-f", "null", "-"])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.success() && words.is_empty(), "{}: {words}", file.display());
+}
+
+fn duration(file: &Path) -> f64 {
+    let arguments =
+        ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", file.to_str().unwrap()];
+    output("ffprobe", &arguments).trim().parse().unwrap()
+}
+
+#[test]
+fn a_session_is_recorded_whole_and_as_long_as_it_was() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    ffmpeg_publishes(directory.path(), &server.url("live/rec")).ended_well();
+    let finished = wait_for("the recording's end", || recordings(&server, "finished").pop());
+    let file = PathBuf::from(finished["file"].as_str().unwrap());
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let form: String = name.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(form, "0000-00-00T00-00-00.000Z.mp0");
+    assert_eq!(file.parent().unwrap(), directory.path().join("rec/live/rec"));
+    assert_eq!(finished["bytes"].as_u64().unwrap(), std::fs::metadata(&file).unwrap().len());
+
+    decodes(&file);
+    let source = frames_of(directory.path(), "source", &clip());
+    let recorded = frames_of(directory.path(), "recorded", &file);
+    for (kind, whole, got) in
+        [("video", &source.video, &recorded.video), ("audio", &source.audio, &recorded.audio)]
+    {
+        let part = part(kind, whole, got);
+        assert_eq!((part.first, part.end), (0, whole.len()), "{kind} frames are missing");
+    }
+    // The clip's own duration, by its frames: what its header says is shorter.
+    let frame = 0.040;
+    let times = || source.video.iter().map(|f| (f.pts, 40)).chain(source.audio.iter().map(|f| (f.pts, 21)));
+    let (first, end) = (times().map(|t| t.0).min().unwrap(), times().map(|t| t.0 + t.1).max().unwrap());
+    let want = (end - first) as f64 / 1000.0;
+    assert!((duration(&file) - want).abs() <= frame, "{} s, want {want} s", duration(&file));
+    assert!(server.metrics().sum("streamgauge_recordings_total", &[]) >= 1.0);
+    server.stop();
+}
+
+#[test]
+fn what_a_crash_leaves_plays() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    let publisher = ffmpeg_publishes(directory.path(), &server.url("live/crash"));
+    let begun = wait_for("four seconds on disk", || {
+        recordings(&server, "recording").pop().filter(|r| r["duration_s"].as_f64().unwrap() >= 3.9)
+    });
+    // Dropping the server is kill -9.
+    drop(server);
+    publisher.kill();
+    let file = PathBuf::from(begun["file"].as_str().unwrap());
+    decodes(&file);
+    let got = frames_of(directory.path(), "crashed", &file);
+    assert!(got.video.len() >= 95, "only {} pictures", got.video.len());
+    assert!(duration(&file) >= 3.9);
+}
+
+#[test]
+fn the_end_of_the_server_closes_the_file() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    let publisher = ffmpeg_publishes(directory.path(), &server.url("live/end"));
+    let begun = wait_for("a fragment on disk", || recordings(&server, "recording").pop());
+    let before = begun["bytes"].as_u64().unwrap();
+    let log = server.stop();
+    publisher.kill();
+    assert!(log.contains("recording finished"), "{log}");
+    let file = PathBuf::from(begun["file"].as_str().unwrap());
+    assert!(std::fs::metadata(&file).unwrap().len() > before, "what was held is not in the file");
+    decodes(&file);
+}
+
+#[test]
+fn the_api_stops_and_starts_one_stream() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    let ask = |action: &str, path: &str| {
+        let url = format!("http://{}/api/v1/recordings/{action}?path={path}", server.api);
+        let arguments = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", &url];
+        output("curl", &arguments)
+    };
+    if !installed(&["curl"]) {
+        return;
+    }
+    assert_eq!(ask("start", "live/none"), "404");
+    assert_eq!(ask("stop", "live/none"), "404");
+    assert_eq!(ask("start", "../../etc/passwd"), "400");
+    let publisher = ffmpeg_publishes(directory.path(), &server.url("live/api"));
+    wait_for("the recording", || recordings(&server, "recording").pop());
+    assert_eq!(ask("start", "live/api"), "409");
+    assert_eq!(ask("stop", "live/api"), "200");
+    wait_for("its end", || recordings(&server, "finished").pop());
+    wait_until("the place to be free", || ask("start", "live%2Fapi") == "200");
+    wait_for("the second recording", || recordings(&server, "recording").pop());
+    publisher.kill();
+    wait_until("both files closed", || recordings(&server, "finished").len() == 2);
+    server.list("recordings").iter().for_each(|r| decodes(Path::new(r["file"].as_str().unwrap())));
+    server.stop();
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_nothing_else() {
+    if !installed(&["ffmpeg", "prlimit", "sh"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    // No file of the server may have more than 200 kB: for it the disk is full then.
+    let script = format!(
+        "trap '' XFSZ; exec prlimit --fsize=200000 {PROGRAM} serve --rtmp 127.0.0.1:0 --api 127.0.0.1:0 --config {}",
+        config.display()
+    );
+    let log = directory.path().join("server.log");
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .stderr(Stdio::from(std::fs::File::create(&log).unwrap()))
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the server", || said().lines().any(|l| l == "ready"));
+    let find = |protocol: &str| {
+        let text = said();
+        let line =
+            text.lines().find_map(|l| l.strip_prefix(&format!("listening {protocol} ")).map(str::to_owned));
+        line.unwrap()
+    };
+    let (rtmp, api) = (find("rtmp"), find("api"));
+    let publisher = ffmpeg_publishes(directory.path(), &format!("rtmp://{rtmp}/live/full"));
+    publisher.ended_well();
+    let list = output("curl", &["-s", &format!("http://{api}/api/v1/recordings")]);
+    let list: Vec<Value> = serde_json::from_str(&list).unwrap();
+    assert_eq!((list.len(), &list[0]["state"]), (1, &Value::from("failed")), "{list:?}");
+    assert!(list[0]["error"].as_str().unwrap().contains("File too large"), "{list:?}");
+    let metrics = output("curl", &["-s", &format!("http://{api}/metrics")]);
+    assert!(metrics.contains("streamgauge_recordings_failed_total 1"), "{metrics}");
+    decodes(Path::new(list[0]["file"].as_str().unwrap()));
+    common::peer::terminate(child.id());
+    assert!(child.wait().unwrap().success());
+    assert!(said().contains("recording given up"), "{}", said());
+}
