@@ -16,8 +16,7 @@ use crate::{Codec, Frame, Track, Unit};
 
 /// Frames and tracks of the sample clip, by track: video first.
 fn sample() -> (Vec<Arc<Track>>, Vec<Frame>) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/samples/h264-aac.flv");
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = include_bytes!("../../../../scenarios/samples/h264-aac.flv");
     let mut c = Cursor::new(&bytes[13..]);
     let mut demuxer = Demuxer::new();
     let (mut tracks, mut frames) = (Vec::new(), Vec::new());
