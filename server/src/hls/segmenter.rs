@@ -52,7 +52,7 @@ impl Opening {
     fn of(tracks: &[Arc<Track>]) -> Self {
         let codecs: Vec<String> = tracks.iter().filter_map(|t| codec_string(t)).collect();
         Self {
-            bytes: Bytes::from(init_section(tracks).0),
+            bytes: Bytes::from(init_section(tracks, &[]).0),
             codecs: codecs.join(","),
             size: tracks.iter().find_map(|t| picture_size(t)),
         }

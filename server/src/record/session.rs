@@ -108,11 +108,12 @@ impl Session {
 
     fn cut(&mut self, next: Option<&Frame>) {
         let Some(Open::Mp4 { fragmenter, lengths, .. }) = &mut self.open else { return };
+        let edits = lengths.is_none().then(|| fragmenter.begin_at_zero());
         let Some(Fragment { head, data, .. }) = fragmenter.cut(next) else { return };
         let mut bytes = Vec::with_capacity(data.len().saturating_add(2));
         if lengths.is_none() {
             let tracks = fragmenter.tracks();
-            let (init, places) = init_section(&tracks);
+            let (init, places) = init_section(&tracks, &edits.unwrap_or_default());
             bytes.push(Bytes::from(init));
             *lengths = Some(places);
             self.steps.push(Step::Open("mp4", tracks));

@@ -89,6 +89,8 @@ struct Lane {
     last: Option<i64>,
     /// Ticks between the last two frames.
     step: i64,
+    /// Ticks that come off the decoding times that are written.
+    shift: i64,
     /// Where what was cut begins and ends, in ticks.
     cut: Option<(i64, i64)>,
     held: Vec<Held>,
@@ -154,6 +156,23 @@ impl Fragmenter {
     /// Frames that wait to be cut.
     pub fn held(&self) -> usize {
         self.lanes.iter().map(|lane| lane.held.len()).sum()
+    }
+
+    /// Before the first cut: has the presentation begin at 0, since a file's length is counted from there. Returns for
+    /// each track the edit that this takes, in its ticks: tracks whose decoding would begin before 0 need one.
+    pub fn begin_at_zero(&mut self) -> Vec<u64> {
+        let first =
+            |lane: &Lane| lane.held.iter().map(|h| rescale(h.pts, lane.entry.timescale, MICROS)).min();
+        let origin = self.lanes.iter().filter_map(first).min().unwrap_or(0);
+        let edit = |lane: &mut Lane| {
+            let ticks = rescale(origin, MICROS, lane.entry.timescale);
+            if lane.held.first().is_some_and(|h| h.dts < ticks) {
+                return u64::try_from(ticks).unwrap_or(0);
+            }
+            lane.shift = ticks;
+            0
+        };
+        self.lanes.iter_mut().map(edit).collect()
     }
 
     /// How long each track is in microseconds, as far as it was cut.
@@ -261,6 +280,7 @@ impl Lane {
             expected: 0,
             last: None,
             step: 0,
+            shift: 0,
             cut: None,
             held: Vec::new(),
         })
@@ -346,7 +366,11 @@ impl Lane {
             key: held.key,
             composition: i32::try_from(held.pts.saturating_sub(held.dts)).unwrap_or(i32::MAX),
         });
-        let part = Part { track, decode_time: u64::try_from(first).unwrap_or(0), samples: samples.collect() };
+        let part = Part {
+            track,
+            decode_time: u64::try_from(first.saturating_sub(self.shift)).unwrap_or(0),
+            samples: samples.collect(),
+        };
         self.cut = Some((self.cut.map_or(first, |(first, _)| first), end));
         data.extend(self.held.drain(..).map(|held| held.payload));
         Some((part, end))

@@ -25,8 +25,9 @@ impl Lengths {
     }
 }
 
-/// ftyp and moov for tracks numbered from 1; those that fragments cannot hold are left out.
-pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
+/// ftyp and moov for tracks numbered from 1; those that fragments cannot hold are left out. What `edits` has for a
+/// track, in its ticks, is where its presentation begins in its media.
+pub fn init_section(tracks: &[Arc<Track>], edits: &[u64]) -> (Vec<u8>, Lengths) {
     let mut w = Writer::new();
     let mut lengths = Lengths::default();
     let ftyp = w.open(b"ftyp");
@@ -47,8 +48,8 @@ pub fn init_section(tracks: &[Arc<Track>]) -> (Vec<u8>, Lengths) {
     w.u32(u32::MAX);
     w.close(mvhd);
     let held = || tracks.iter().filter_map(|t| Some((t, Entry::of(t)?))).zip(1u32..);
-    for ((track, entry), id) in held() {
-        trak(&mut w, &mut lengths, track, &entry, id);
+    for (((track, entry), id), edit) in held().zip(edits.iter().chain(std::iter::repeat(&0))) {
+        trak(&mut w, &mut lengths, track, &entry, (id, *edit));
     }
     let mvex = w.open(b"mvex");
     let mehd = w.open_full(b"mehd", 1, 0);
@@ -71,7 +72,7 @@ fn length(w: &mut Writer, lengths: &mut Lengths, timescale: u32, track: Option<u
     w.u64(0);
 }
 
-fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, id: u32) {
+fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, (id, edit): (u32, u64)) {
     let video = track.kind() == Kind::Video;
     let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
     let trak = w.open(b"trak");
@@ -90,6 +91,16 @@ fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, id:
     w.u32(u32::from(width) << 16);
     w.u32(u32::from(height) << 16);
     w.close(tkhd);
+    if edit > 0 {
+        let edts = w.open(b"edts");
+        let elst = w.open_full(b"elst", 1, 0);
+        w.u32(1);
+        w.u64(0);
+        w.u64(edit);
+        w.u32(0x1_0000);
+        w.close(elst);
+        w.close(edts);
+    }
     let mdia = w.open(b"mdia");
     let mdhd = w.open_full(b"mdhd", 1, 0);
     w.zeros(16);

@@ -38,7 +38,7 @@ fn frame(track: &Arc<Track>, dts: i64, composition: i64, key: bool, fill: u8) ->
 
 /// A file of all fragments, cut at key frames, read again.
 fn through(fragmenter: &mut Fragmenter, frames: &[Frame]) -> (Bytes, Vec<Fragment>) {
-    let mut file = init_section(&fragmenter.tracks()).0;
+    let mut file = init_section(&fragmenter.tracks(), &[]).0;
     let mut fragments = Vec::new();
     for f in frames {
         if f.key && f.track.codec == Codec::H264 {
@@ -145,6 +145,23 @@ fn a_track_that_is_announced_late_joins_only_before_the_first_cut() {
     assert!(!fragmenter.extend(std::slice::from_ref(&v)));
     assert!(fragmenter.extend(&[v, a, track(Codec::Mp3, &[], 1000)]), "what cannot be held does not count");
     assert!(Fragmenter::new(&[track(Codec::Mp3, &[], 1000)]).is_none());
+}
+
+#[test]
+fn a_file_can_begin_at_zero_whichever_track_comes_first() {
+    let (v, a) = (video(), audio());
+    let mut fragmenter = Fragmenter::new(&[v.clone(), a.clone()]).unwrap();
+    for n in 0..10 {
+        fragmenter.push(&frame(&v, n * 40, 80, n == 0, 1));
+        fragmenter.push(&frame(&a, 60 + n * 40, 0, true, 2));
+    }
+    let edits = fragmenter.begin_at_zero();
+    assert_eq!(edits, [60 * 90, 0]);
+    let mut file = init_section(&fragmenter.tracks(), &edits).0;
+    file.extend_from_slice(&fragmenter.cut(None).unwrap().to_bytes());
+    let got = demuxed(Bytes::from(file));
+    let first = |codec| got.iter().find(|f| f.track.codec == codec).map(|f| milliseconds(f).1);
+    assert_eq!((first(Codec::H264), first(Codec::Aac)), (Some(20_000), Some(0)));
 }
 
 #[test]
