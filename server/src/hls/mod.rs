@@ -73,7 +73,13 @@ impl Hls {
 
     /// The path of a publisher that begins; `seconds` is the wall clock's time since 1970. `None` where too many paths
     /// are remembered.
-    fn begin(&self, path: &Arc<str>, totals: &Arc<StreamTotals>, window: usize, seconds: u64) -> Option<Arc<Live>> {
+    fn begin(
+        &self,
+        path: &Arc<str>,
+        totals: &Arc<StreamTotals>,
+        window: usize,
+        seconds: u64,
+    ) -> Option<Arc<Live>> {
         let mut paths = self.paths();
         if paths.len() >= PATHS && !paths.contains_key(path) {
             return None;

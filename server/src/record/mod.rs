@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use media::Track;
 use ::session::Time;
+use media::Track;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -130,7 +130,9 @@ impl Recorder {
         let number = inner.last;
         inner.files.push_back((number, entry));
         while inner.files.len() > FINISHED {
-            let Some(oldest) = inner.files.iter().position(|(_, e)| e.state != State::Recording) else { break };
+            let Some(oldest) = inner.files.iter().position(|(_, e)| e.state != State::Recording) else {
+                break;
+            };
             inner.files.remove(oldest);
         }
         number
