@@ -124,7 +124,7 @@ pub struct Publish {
     /// An FLV or MP4 file; what it holds is sent as it is.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to: rtmp://HOST[:PORT]/PATH.
+    /// Where to: `rtmp://HOST/PATH` or `rtmp://HOST:PORT/PATH`.
     #[arg(value_name = "URL")]
     pub url: String,
     /// Begin again at the end of the file.

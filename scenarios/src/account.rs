@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use media::flv::Demuxer;
-use media::{Kind, Unit};
+use media::{Frame, Kind, Unit};
 use session::rtmp::MediaKind;
 
 /// One frame, told from others by its content and time.
@@ -49,20 +49,23 @@ impl Account {
         for unit in [track, frame].into_iter().flatten() {
             match unit {
                 Unit::Track(track) => self.tracks.push(track.description.clone()),
-                Unit::Frame(frame) => {
-                    let mut hasher = DefaultHasher::new();
-                    hasher.write(&frame.payload);
-                    self.marks.push(Mark {
-                        kind: frame.track.kind(),
-                        content: hasher.finish(),
-                        dts_ms: frame.dts_ms(),
-                        pts_ms: frame.dts_ms().saturating_add(frame.composition_ms()),
-                        key: frame.key,
-                    });
-                }
+                Unit::Frame(frame) => self.frame(&frame),
                 Unit::Metadata(_) => {}
             }
         }
+    }
+
+    /// Takes a frame in.
+    pub fn frame(&mut self, frame: &Frame) {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&frame.payload);
+        self.marks.push(Mark {
+            kind: frame.track.kind(),
+            content: hasher.finish(),
+            dts_ms: frame.dts_ms(),
+            pts_ms: frame.dts_ms().saturating_add(frame.composition_ms()),
+            key: frame.key,
+        });
     }
 
     /// The frames of one kind, in order.
@@ -71,9 +74,21 @@ impl Account {
     }
 
     /// Compares what a viewer saw with what was published.
-    pub fn compare(&self, published: &Account) -> Comparison {
-        let video = run(self.of(Kind::Video), published.of(Kind::Video));
-        let audio = run(self.of(Kind::Audio), published.of(Kind::Audio));
+    ///
+    /// Where the protocol keeps the publisher's times they have to be equal; where it has a timeline of its own
+    /// (`own_timeline`), times may be apart by one constant and 1 ms of rounding.
+    pub fn compare(&self, published: &Account, own_timeline: bool) -> Comparison {
+        let shift = if own_timeline { self.shift(published) } else { Some(0) };
+        let tolerance = i64::from(own_timeline);
+        let same = |seen: &Mark, p: &Mark| {
+            let apart = |a: i64, b: i64| shift.is_some_and(|s| (a - b - s).abs() <= tolerance);
+            seen.content == p.content
+                && seen.key == p.key
+                && apart(seen.dts_ms, p.dts_ms)
+                && apart(seen.pts_ms, p.pts_ms)
+        };
+        let video = run(self.of(Kind::Video), published.of(Kind::Video), same);
+        let audio = run(self.of(Kind::Audio), published.of(Kind::Audio), same);
         Comparison {
             frames: video.seen + audio.seen,
             missing: video.missing + audio.missing,
@@ -81,6 +96,23 @@ impl Account {
             to_the_end: video.to_the_end && audio.to_the_end,
             key_frame_first: self.of(Kind::Video).next().is_none_or(|m| m.key),
         }
+    }
+}
+
+impl Account {
+    /// The constant between this timeline and the published one: that of the first picture, or of the first frame
+    /// where there are no pictures. A clip that repeats has the same picture at several times; the constant that
+    /// fits most frames is taken, the latest of those.
+    fn shift(&self, published: &Account) -> Option<i64> {
+        let kind = if self.of(Kind::Video).next().is_some() { Kind::Video } else { Kind::Audio };
+        let seen: Vec<&Mark> = self.of(kind).collect();
+        let all: Vec<&Mark> = published.of(kind).collect();
+        let first = seen.first()?;
+        let fits =
+            |at: usize| all[at..].iter().zip(&seen).take_while(|(p, s)| p.content == s.content).count();
+        let best =
+            (0..all.len()).filter(|at| all[*at].content == first.content).max_by_key(|at| fits(*at))?;
+        Some(first.dts_ms - all[best].dts_ms)
     }
 }
 
@@ -107,14 +139,18 @@ struct RunOf {
 }
 
 /// Walks along the published frames with the seen ones; content and times must be equal.
-fn run<'a>(seen: impl Iterator<Item = &'a Mark>, published: impl Iterator<Item = &'a Mark>) -> RunOf {
+fn run<'a>(
+    seen: impl Iterator<Item = &'a Mark>,
+    published: impl Iterator<Item = &'a Mark>,
+    same: impl Fn(&Mark, &Mark) -> bool,
+) -> RunOf {
     let published: Vec<&Mark> = published.collect();
     let mut result = RunOf { seen: 0, missing: 0, foreign: 0, to_the_end: published.is_empty() };
     let mut at: Option<usize> = None;
     for mark in seen {
         result.seen += 1;
         let from = at.map_or(0, |at| at + 1);
-        match published.iter().skip(from).position(|p| *p == mark) {
+        match published.iter().skip(from).position(|p| same(mark, p)) {
             Some(ahead) => {
                 if at.is_some() {
                     result.missing += ahead;
@@ -141,7 +177,7 @@ mod tests {
     #[test]
     fn a_viewer_that_joins_late_and_stays_misses_nothing() {
         let all = account(&[0, 40, 100, 140, 180]);
-        let got = account(&[100, 140, 180]).compare(&all);
+        let got = account(&[100, 140, 180]).compare(&all, false);
         let want = Comparison { frames: 3, missing: 0, foreign: 0, to_the_end: true, key_frame_first: true };
         assert_eq!(got, want);
     }
@@ -149,11 +185,29 @@ mod tests {
     #[test]
     fn gaps_strange_frames_and_early_ends_are_told() {
         let all = account(&[0, 40, 100, 140, 180]);
-        let got = account(&[40, 140, 150]).compare(&all);
+        let got = account(&[40, 140, 150]).compare(&all, false);
         let want =
             Comparison { frames: 3, missing: 1, foreign: 1, to_the_end: false, key_frame_first: false };
         assert_eq!(got, want);
         // The order counts.
-        assert_eq!(account(&[100, 40]).compare(&all).foreign, 1);
+        assert_eq!(account(&[100, 40]).compare(&all, false).foreign, 1);
+    }
+
+    #[test]
+    fn a_timeline_of_its_own_may_be_apart_by_one_constant() {
+        let mut all = account(&[0, 40, 100, 140, 180]);
+        for (i, mark) in all.marks.iter_mut().enumerate() {
+            mark.content = i as u64;
+        }
+        let mut seen = Account { marks: all.marks[2..].to_vec(), ..Account::default() };
+        for mark in &mut seen.marks {
+            mark.dts_ms += 9_000_001;
+            mark.pts_ms += 9_000_000;
+        }
+        let want = Comparison { frames: 3, missing: 0, foreign: 0, to_the_end: true, key_frame_first: true };
+        assert_eq!(seen.compare(&all, true), want);
+        assert_eq!(seen.compare(&all, false).foreign, 3);
+        seen.marks[1].dts_ms += 5;
+        assert_eq!(seen.compare(&all, true).foreign, 1);
     }
 }

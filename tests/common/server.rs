@@ -19,6 +19,8 @@ pub struct Server {
     pub rtmp: SocketAddr,
     /// Where the API answers.
     pub api: SocketAddr,
+    /// Where RTSP is spoken, where the configuration asks for it.
+    pub rtsp: Option<SocketAddr>,
     /// Where HLS is served.
     pub hls: SocketAddr,
     log: Option<std::thread::JoinHandle<String>>,
@@ -77,7 +79,8 @@ impl Server {
                 .unwrap_or_else(|| panic!("no line `listening {protocol} ADDR` in\n{seen}"))
         };
         let (rtmp, api, hls) = (address("rtmp"), address("api"), address("hls"));
-        Self { child, rtmp, api, hls, log: Some(log) }
+        let rtsp = listening.get("rtsp").copied();
+        Self { child, rtmp, api, rtsp, hls, log: Some(log) }
     }
 
     /// The process.

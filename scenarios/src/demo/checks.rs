@@ -2,11 +2,15 @@
 //! server counted, what the packets tell.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use media::Kind;
 use model::{Analysis, Check, Endpoint, Role, ServerClient, Session, Severity, TrackKind, Verdict};
 
-use super::play::{Played, Seen};
+use super::PATH;
+use super::play::{Over, Played, Seen};
 use crate::account::Account;
 
 /// The server's clients as the report has them, with their sessions in the analysis.
@@ -107,7 +111,7 @@ fn findings(analysis: &Analysis) -> Check {
 
 /// What the viewer got is what was published, content and time.
 fn content(seen: &Seen, published: &Account, session: Option<&Session>) -> Check {
-    let c = seen.viewed.account.compare(published);
+    let c = seen.viewed.account.compare(published, seen.over == Over::Hls);
     let mut faults = Vec::new();
     if c.frames == 0 {
         faults.push("no frame came".to_owned());
@@ -190,4 +194,44 @@ fn bytes(client: &ServerClient, analysis: &Analysis) -> Check {
     check.reason = Some("wanted: the server's metrics; got: TCP payload in the capture".to_owned());
     check.session.clone_from(&client.session);
     check
+}
+
+/// The recording holds what was published.
+pub(super) fn recording(dir: &Path, since: SystemTime, published: &Account) -> Check {
+    let title = "the recording holds every frame as it was published".to_owned();
+    let want = "each frame with its bytes and times".to_owned();
+    let result = newest(&dir.join(PATH), since).and_then(|file| read(&file));
+    let (ok, got) = match &result {
+        Err(why) => (false, why.clone()),
+        Ok(account) => {
+            let c = account.compare(published, true);
+            let ok = c.frames > 0 && c.missing == 0 && c.foreign == 0 && c.to_the_end && c.key_frame_first;
+            let end = if c.to_the_end { "" } else { ", the end is missing" };
+            (ok, format!("{} frames, {} missing, {} others{end}", c.frames, c.missing, c.foreign))
+        }
+    };
+    let mut check = check("recording", "all", title, ok, want, got);
+    check.reason = Some("the file, read by this program's MP4 reader; the publisher's own hashes".to_owned());
+    check
+}
+
+/// The newest file that is no older than the run.
+fn newest(dir: &Path, since: SystemTime) -> Result<PathBuf, String> {
+    let files = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let dated = files.filter_map(|file| {
+        let file = file.ok()?;
+        Some((file.metadata().ok()?.modified().ok()?, file.path()))
+    });
+    let newest = dated.filter(|(at, _)| *at >= since).max();
+    newest.map(|(_, path)| path).ok_or_else(|| "no recording".to_owned())
+}
+
+fn read(file: &Path) -> Result<Account, String> {
+    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
+    let mut demuxer = media::mp4::Demuxer::open(Bytes::from(bytes)).map_err(|e| e.to_string())?;
+    let mut account = Account::default();
+    while let Some(frame) = demuxer.next() {
+        account.frame(&frame.map_err(|e| e.to_string())?);
+    }
+    Ok(account)
 }

@@ -17,6 +17,8 @@ pub use play::{Moment, Watching};
 pub const PATH: &str = "live/demo";
 /// The capture in the run directory.
 pub const CAPTURE: &str = "capture.pcapng";
+/// Where the recordings are in the run directory.
+pub const RECORDINGS: &str = "recordings";
 /// The server's log in the run directory.
 pub const LOG: &str = "server.log";
 /// What the program calls itself.
@@ -84,7 +86,9 @@ pub async fn run(
         .await
         .map_err(|e| DemoError::Capture(e.to_string()))??;
     let server_clients = checks::server_clients(&played, &analysis);
-    let checks = checks::all(&played, &analysis, &server_clients);
+    let mut checks = checks::all(&played, &analysis, &server_clients);
+    let recordings = options.out.join(RECORDINGS);
+    checks.push(checks::recording(&recordings, played.began, &played.published.account));
     let mut events = played.events;
     for check in &checks {
         events.push(json!({ "event": "check", "id": check.id, "verdict": check.verdict }));
@@ -92,7 +96,10 @@ pub async fn run(
     let run = Run {
         schema: RUN_SCHEMA.to_owned(),
         kind: "demo".to_owned(),
-        title: format!("Demo: one publisher and {} viewers of {PATH} over RTMP", played.viewers.len()),
+        title: format!(
+            "Demo: one publisher and {} viewers of {PATH} over RTMP and HLS",
+            played.viewers.len()
+        ),
         generator: GENERATOR.to_owned(),
         started,
         duration_s: began.elapsed().as_secs_f64(),
@@ -134,6 +141,7 @@ fn artifacts() -> Vec<Artifact> {
         ("run.jsonl", "what happened when"),
         ("junit.xml", "the checks, for CI"),
         (LOG, "the server's log"),
+        (RECORDINGS, "what the server recorded, as fragmented MP4"),
     ]
     .map(|(file, title)| Artifact { file: file.to_owned(), title: title.to_owned() })
     .to_vec()

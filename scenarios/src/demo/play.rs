@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{CAPTURE, DemoError, Options, PATH};
-use crate::client::{ClientError, How, Published, Viewed, publish, watch};
+use super::{CAPTURE, DemoError, Options, PATH, RECORDINGS};
+use crate::client::{ClientError, How, Published, Viewed, publish, watch, watch_hls};
 use crate::feed::Feed;
 use crate::sample::Clip;
 
@@ -40,19 +40,28 @@ pub struct Watching {
     pub gone: bool,
 }
 
-/// A viewer's part: its name, and when it comes and goes, in hundredths of the air time.
+/// A viewer's part: its name, what it speaks, and when it comes and goes, in hundredths of the air time.
 struct Part {
     name: &'static str,
+    over: Over,
     comes: Option<u32>,
     leaves: Option<u32>,
 }
 
+/// What a viewer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Rtmp,
+    Hls,
+}
+
 /// One comes before the publisher, one soon, one into the middle of a group of pictures; one leaves early.
-const PARTS: [Part; 4] = [
-    Part { name: "first in line", comes: None, leaves: None },
-    Part { name: "regular", comes: Some(8), leaves: None },
-    Part { name: "guest", comes: Some(20), leaves: Some(70) },
-    Part { name: "late viewer", comes: Some(43), leaves: None },
+const PARTS: [Part; 5] = [
+    Part { name: "first in line", over: Over::Rtmp, comes: None, leaves: None },
+    Part { name: "regular", over: Over::Rtmp, comes: Some(8), leaves: None },
+    Part { name: "guest", over: Over::Rtmp, comes: Some(20), leaves: Some(70) },
+    Part { name: "browser", over: Over::Hls, comes: Some(25), leaves: None },
+    Part { name: "late viewer", over: Over::Rtmp, comes: Some(43), leaves: None },
 ];
 
 /// How long a viewer may take to notice the end of the stream.
@@ -65,12 +74,15 @@ pub(super) struct Played {
     /// The server's last word on every client.
     pub clients: Vec<ClientSnapshot>,
     pub ended: session::Time,
+    /// The wall time at which the server began.
+    pub began: std::time::SystemTime,
     pub events: Vec<Value>,
 }
 
 /// A viewer's account.
 pub(super) struct Seen {
     pub name: &'static str,
+    pub over: Over,
     pub leaves_early: bool,
     pub viewed: Viewed,
 }
@@ -78,6 +90,7 @@ pub(super) struct Seen {
 /// A viewer on its way.
 struct Running {
     name: &'static str,
+    over: Over,
     leaves_early: bool,
     leave: watch::Sender<bool>,
     frames: watch::Receiver<u64>,
@@ -93,13 +106,17 @@ pub(super) async fn play(
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config { api: Some(any), ..Config::default() };
     config.rtmp.listen = Some(any);
-    config.hls.listen = None;
+    config.hls.listen = Some(any);
+    config.record.dir = Some(options.out.join(RECORDINGS));
     config.tap = Some(TapConfig { file: options.out.join(CAPTURE), snap: 0, size: 0 });
+    let began = std::time::SystemTime::now();
     let server = Server::start(config).await.map_err(DemoError::Server)?;
     let clock = server.clock();
-    let address = server.rtmp().unwrap_or(any);
+    let listening =
+        |protocol: &str| server.ready().iter().find(|r| r.protocol == protocol).map_or(any, |r| r.address);
+    let (address, hls) = (listening("rtmp"), listening("hls"));
     let mut script =
-        Script { address, seed: options.seed, running: Vec::new(), events: Vec::new(), begin: None };
+        Script { address, hls, seed: options.seed, running: Vec::new(), events: Vec::new(), begin: None };
     for ready in server.ready() {
         script.tell(json!({ "event": "listening", "protocol": ready.protocol, "address": ready.address }));
     }
@@ -155,11 +172,16 @@ pub(super) async fn play(
             }
         };
         let viewed = ended(running.name, outcome)?;
-        viewers.push(Seen { name: running.name, leaves_early: running.leaves_early, viewed });
+        viewers.push(Seen {
+            name: running.name,
+            over: running.over,
+            leaves_early: running.leaves_early,
+            viewed,
+        });
     }
     let ended = clock.now();
     let clients = server.shutdown().await;
-    Ok(Played { published, viewers, clients, ended, events: script.events })
+    Ok(Played { published, viewers, clients, ended, began, events: script.events })
 }
 
 fn ended<T>(
@@ -174,6 +196,7 @@ fn ended<T>(
 
 struct Script {
     address: SocketAddr,
+    hls: SocketAddr,
     seed: u64,
     running: Vec<Running>,
     events: Vec<Value>,
@@ -195,13 +218,21 @@ impl Script {
     }
 
     fn join(&mut self, part: &Part) {
-        let config = self.client(ClientRole::Play, part.name);
         let (leave, leaves) = watch::channel(false);
         let (count, frames) = watch::channel(0);
         self.seed += 1;
-        let task = tokio::spawn(watch(self.address, config, self.seed, count, leaves));
+        let task = match part.over {
+            Over::Rtmp => {
+                let config = self.client(ClientRole::Play, part.name);
+                tokio::spawn(watch(self.address, config, self.seed, count, leaves))
+            }
+            Over::Hls => {
+                let (hls, agent) = (self.hls, format!("{} {}", super::GENERATOR, part.name));
+                tokio::spawn(async move { watch_hls(hls, PATH, &agent, count, leaves).await })
+            }
+        };
         let leaves_early = part.leaves.is_some();
-        self.running.push(Running { name: part.name, leaves_early, leave, frames, task });
+        self.running.push(Running { name: part.name, over: part.over, leaves_early, leave, frames, task });
         self.tell(json!({ "event": "join", "viewer": part.name }));
     }
 
