@@ -4,7 +4,7 @@
 //! Nothing here sleeps to wait for something: a wait ends by a real signal (a line, a frame, a process that ended), and
 //! its deadline is only there so that a failure is a failure and not a hang.
 #![allow(dead_code, reason = "every test file takes its own part of this")]
-#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of numbers made here")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::string_slice)]
 
 pub mod flv;
 pub mod frames;
