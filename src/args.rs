@@ -80,7 +80,8 @@ pub struct Demo {
 /// Arguments of `serve`.
 #[derive(Debug, ClapArgs)]
 pub struct Serve {
-    /// A configuration file; flags override it.
+    /// A configuration file; flags override it. With one, RTMP and the API are
+    /// served and what else it names; without one, everything.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where to listen for RTMP: IP:PORT, :PORT or off [default: :1935].

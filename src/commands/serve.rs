@@ -1,6 +1,8 @@
 //! `streamgauge serve`.
 
-use server::config::{Config, TapConfig};
+use std::net::Ipv6Addr;
+
+use server::config::{Config, HLS_PORT, TapConfig};
 use server::{Ready, Server};
 
 use crate::args::{Common, Serve};
@@ -17,7 +19,7 @@ pub fn run(args: Serve, common: &Common) -> Ended {
 fn config(args: Serve) -> Result<Config, Failure> {
     let mut config = match &args.config {
         Some(file) => Config::load(file).map_err(Failure::usage)?,
-        None => Config::default(),
+        None => standard(),
     };
     if let Some(rtmp) = args.rtmp {
         config.rtmp.listen = rtmp.0;
@@ -37,6 +39,13 @@ fn config(args: Serve) -> Result<Config, Failure> {
         config.tap = Some(TapConfig { file, snap, size: args.tap_size.unwrap_or(0) });
     }
     Ok(config)
+}
+
+/// What is served without a configuration file: everything, on the standard ports.
+fn standard() -> Config {
+    let mut config = Config::default();
+    config.hls.listen = Some((Ipv6Addr::UNSPECIFIED, HLS_PORT).into());
+    config
 }
 
 async fn serve(config: Config, common: &Common) -> Ended {
