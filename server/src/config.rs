@@ -4,6 +4,10 @@
 //! rtmp = ":1935"                 # or a table [rtmp] with listen = ":1935" and the keys below
 //! api  = "127.0.0.1:9997"        # "off" opens no socket
 //!
+//! [rtsp]
+//! listen = ":8554"
+//! rtp    = 8000                  # UDP port for RTP; RTCP has the next; 0 takes any pair
+//!
 //! [hls]
 //! listen  = ":8888"
 //! segment = "2s"                 # segments are cut at the first key frame after this time
@@ -38,6 +42,8 @@ use crate::units::{Amount, Span};
 pub struct Config {
     /// The RTMP listener.
     pub rtmp: Rtmp,
+    /// The RTSP listener.
+    pub rtsp: Rtsp,
     /// The HLS listener.
     pub hls: Hls,
     /// Address of the API and the metrics; `None` opens no socket.
@@ -74,6 +80,17 @@ pub struct Rtmp {
     pub send_buffer: usize,
     /// Unsent bytes above which a viewer's socket counts as full (`TCP_NOTSENT_LOWAT`).
     pub unsent_low_water: u32,
+}
+
+/// The RTSP listener and its pair of UDP ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rtsp {
+    /// Where to listen; `None` opens no socket.
+    pub listen: Option<SocketAddr>,
+    /// UDP port for RTP, an even one; RTCP has the next. 0 takes any such pair.
+    pub rtp: u16,
+    /// Silence after which a session ends.
+    pub session_timeout: Duration,
 }
 
 /// The HLS listener.
@@ -144,6 +161,10 @@ pub struct Limits {
 
 /// The standard port of RTMP.
 pub const RTMP_PORT: u16 = 1935;
+/// The standard port of RTSP for servers without privileges.
+pub const RTSP_PORT: u16 = 8554;
+/// The UDP port of RTP; RTCP has the next.
+pub const RTP_PORT: u16 = 8000;
 /// The port of HLS.
 pub const HLS_PORT: u16 = 8888;
 /// The port of the API and the metrics.
@@ -153,6 +174,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rtmp: Rtmp::default(),
+            rtsp: Rtsp::default(),
             hls: Hls::default(),
             api: Some(any(API_PORT)),
             record: Record { dir: None, auto: true },
@@ -176,6 +198,12 @@ impl Default for Rtmp {
             send_buffer: 512 << 10,
             unsent_low_water: 256 << 10,
         }
+    }
+}
+
+impl Default for Rtsp {
+    fn default() -> Self {
+        Self { listen: None, rtp: RTP_PORT, session_timeout: Duration::from_secs(60) }
     }
 }
 
@@ -278,6 +306,9 @@ fn from_file(file: FileConfig) -> Config {
     if let Some(rtmp) = file.rtmp {
         rtmp.0.over(&mut config.rtmp);
     }
+    if let Some(rtsp) = file.rtsp {
+        rtsp.over(&mut config.rtsp);
+    }
     if let Some(hls) = file.hls {
         hls.over(&mut config.hls);
     }
@@ -303,6 +334,7 @@ fn from_file(file: FileConfig) -> Config {
 #[serde(deny_unknown_fields)]
 struct FileConfig {
     rtmp: Option<RtmpEntry>,
+    rtsp: Option<FileRtsp>,
     hls: Option<FileHls>,
     api: Option<Listen>,
     record: Option<FileRecord>,
@@ -352,6 +384,22 @@ impl FileRtmp {
         set(&mut to.publisher_timeout, self.publisher_timeout.map(|s| s.0));
         set(&mut to.send_buffer, self.send_buffer.map(|a| a.usize()));
         set(&mut to.unsent_low_water, self.unsent_low_water.map(|a| a.u32()));
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRtsp {
+    listen: Option<Listen>,
+    rtp: Option<u16>,
+    session_timeout: Option<Span>,
+}
+
+impl FileRtsp {
+    fn over(self, to: &mut Rtsp) {
+        set(&mut to.listen, self.listen.map(|l| l.0));
+        set(&mut to.rtp, self.rtp);
+        set(&mut to.session_timeout, self.session_timeout.map(|s| s.0.max(Duration::from_secs(1))));
     }
 }
 
@@ -481,6 +529,13 @@ mod tests {
         assert_eq!(config.record, Record { dir: Some("r".into()), auto: false });
         let error = Config::parse("[hls]\nsession = \"url\"\n", "t").unwrap_err().to_string();
         assert!(error.starts_with("t:2:11: unknown variant"), "{error}");
+    }
+
+    #[test]
+    fn rtsp_has_a_table() {
+        let config = Config::parse("[rtsp]\nlisten = \":8554\"\nrtp = 0\n", "t").unwrap();
+        assert_eq!((config.rtsp.listen, config.rtsp.rtp), (Some(any(RTSP_PORT)), 0));
+        assert_eq!(config.rtsp.session_timeout, Rtsp::default().session_timeout);
     }
 
     #[test]

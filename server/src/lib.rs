@@ -13,6 +13,7 @@ mod rate;
 mod record;
 mod registry;
 mod rtmp;
+mod rtsp;
 mod server;
 mod signal;
 pub mod tap;

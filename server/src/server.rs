@@ -1,7 +1,7 @@
 //! Starting, asking and stopping a whole server.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::record::{self, Recorder};
 use crate::registry::{ClientSnapshot, Registry, StreamTraffic};
 use crate::signal::SHUTDOWN;
 use crate::tap::Tap;
-use crate::{hls, http, rtmp};
+use crate::{hls, http, rtmp, rtsp};
 
 /// How long clients may take to say goodbye at a shutdown.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -32,7 +32,7 @@ pub struct Server;
 /// A socket that takes connections, in the order they were opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// `rtmp`, `hls`, `api`.
+    /// `rtmp`, `rtsp`, `rtp`, `rtcp`, `hls`, `api`.
     pub protocol: &'static str,
     /// The bound address, with the real port where port 0 was asked for.
     pub address: SocketAddr,
@@ -43,7 +43,7 @@ pub struct Ready {
 pub enum StartError {
     /// A socket could not be bound.
     Bind {
-        /// `rtmp`, `hls`, `api`.
+        /// `rtmp`, `rtsp`, `rtp`, `hls`, `api`.
         protocol: &'static str,
         /// The address asked for.
         address: SocketAddr,
@@ -152,6 +152,11 @@ impl Server {
     pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         let clock = Clock::start();
         let rtmp_listener = bind("rtmp", config.rtmp.listen).await?;
+        let rtsp_listener = bind("rtsp", config.rtsp.listen).await?;
+        let ports = match &rtsp_listener {
+            Some((_, at)) => Some(rtp_ports(at.ip(), config.rtsp.rtp).await?),
+            None => None,
+        };
         let hls_listener = bind("hls", config.hls.listen).await?;
         let api_listener = bind("api", config.api).await?;
         let tap = match &config.tap {
@@ -180,6 +185,16 @@ impl Server {
             let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
             running.listeners.push(tokio::spawn(task));
             running.ready.push(Ready { protocol: "rtmp", address });
+        }
+        if let Some(((listener, address), (ports, [rtp, rtcp]))) = rtsp_listener.zip(ports) {
+            let shared = &running.shared;
+            let arriving = [false, true]
+                .map(|rtcp| rtsp::receive(Arc::clone(&ports), rtcp, Arc::clone(shared), stopped.clone()));
+            let task = rtsp::listen(listener, Arc::clone(shared), ports, stopped.clone(), breath.clone());
+            running.listeners.push(tokio::spawn(task));
+            running.others.extend(arriving.map(tokio::spawn));
+            let entry = |(protocol, address)| Ready { protocol, address };
+            running.ready.extend([("rtsp", address), ("rtp", rtp), ("rtcp", rtcp)].map(entry));
         }
         if let Some((listener, address)) = hls_listener {
             let task = hls::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
@@ -237,6 +252,14 @@ async fn bind(
     Ok(Some((listener, bound)))
 }
 
+/// Opens the pair of UDP ports for RTP and RTCP, and says their addresses.
+async fn rtp_ports(ip: IpAddr, port: u16) -> Result<(Arc<rtsp::Ports>, [SocketAddr; 2]), StartError> {
+    let failed = |source| StartError::Bind { protocol: "rtp", address: SocketAddr::new(ip, port), source };
+    let ports = rtsp::Ports::bind(ip, port).await.map_err(failed)?;
+    let (rtp, rtcp) = ports.addresses().map_err(failed)?;
+    Ok((Arc::new(ports), [rtp, rtcp]))
+}
+
 /// The second hand: rates, expiry of ended clients, rings nobody fills any more.
 async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -263,6 +286,11 @@ impl RunningServer {
     /// The bound address of the RTMP listener.
     pub fn rtmp(&self) -> Option<SocketAddr> {
         self.listening("rtmp")
+    }
+
+    /// The bound address of the RTSP listener.
+    pub fn rtsp(&self) -> Option<SocketAddr> {
+        self.listening("rtsp")
     }
 
     /// The bound address of the HLS listener.

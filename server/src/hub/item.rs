@@ -1,6 +1,6 @@
 //! What lies in a stream's ring.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use media::{Frame, Kind, Track};
@@ -24,6 +24,8 @@ pub struct Item {
     pub timestamp: u32,
     /// The frame as RTMP messages, written once for each form that a viewer asked for.
     pub forms: Forms,
+    /// The frame as payloads of RTP packets, cut when the first viewer wants them.
+    pub packets: OnceLock<Vec<media::rtp::Piece>>,
 }
 
 /// The kinds of items.

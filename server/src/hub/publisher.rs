@@ -1,7 +1,7 @@
 //! The one who fills a stream's ring.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use media::{Kind, Unit};
 
@@ -113,6 +113,7 @@ impl Publisher {
             elapsed: self.elapsed.total(),
             timestamp,
             forms: Forms::default(),
+            packets: OnceLock::new(),
         }));
     }
 }

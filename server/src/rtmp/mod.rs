@@ -3,7 +3,7 @@
 mod connection;
 pub mod form;
 mod listener;
-mod outbox;
+pub mod outbox;
 mod part;
 
 pub(crate) use listener::listen;

@@ -1,0 +1,491 @@
+//! One RTSP connection: a socket, a session, and what ties them to the hub.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use session::Time;
+use session::rtsp::{Action, Input, Output, Reason, Server, ServerConfig};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::egress::Egress;
+use super::playing::Playing;
+use super::ports::{Packet, Ports, WAITING};
+use super::publishing::Publishing;
+use crate::hub::Took;
+use crate::registry::{Client, Outcome};
+use crate::server::Shared;
+use crate::signal::{DATA, EVICT, SHUTDOWN, Signal};
+use crate::tap::{self, TapConn};
+
+/// Bytes read at once.
+const READ: usize = 16 << 10;
+/// Bytes of packets taken from the ring at once.
+const TAKE: usize = 128 << 10;
+/// Blocks written at once.
+const SLICES: usize = 64;
+/// Unwritten answers above which nothing more is read: who asks must also listen.
+const ANSWERS: usize = 64 << 10;
+/// How long the last words may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a peer that was told to go may still talk.
+const LINGER: Duration = Duration::from_secs(1);
+/// Reports go out this often (RFC 3550 §6.2).
+pub(super) const REPORTS: Duration = Duration::from_secs(5);
+/// The last packets may be on their way on another port than BYE: it waits for them.
+pub(super) const BEFORE_BYE: Duration = Duration::from_millis(200);
+/// How long a player may stay after BYE.
+const AFTER_BYE: Duration = Duration::from_secs(5);
+
+pub(super) struct Connection {
+    io: TcpStream,
+    /// The client's address as the sockets write it.
+    pub(super) peer: IpAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) client: Arc<Client>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ports: Arc<Ports>,
+    pub(super) seed: u64,
+    session: Server,
+    pub(super) egress: Egress,
+    pub(super) playing: Option<Playing>,
+    pub(super) publishing: Option<Publishing>,
+    arrived: mpsc::Receiver<Packet>,
+    pub(super) route: mpsc::Sender<Packet>,
+    tap: Option<TapConn>,
+    /// When the session wants to be woken.
+    wake: Option<Time>,
+    /// When a player that was told BYE has to be gone.
+    leave_at: Option<Time>,
+    /// Since when the socket has taken nothing although something waits.
+    blocked: Option<Time>,
+    closing: Option<(Reason, Time)>,
+    outcome: Outcome,
+}
+
+/// The connection is over.
+struct End {
+    outcome: Outcome,
+    how: tap::How,
+}
+
+impl Connection {
+    pub fn new(
+        io: TcpStream,
+        peer: IpAddr,
+        client: Arc<Client>,
+        seed: u64,
+        shared: Arc<Shared>,
+        ports: Arc<Ports>,
+        remote: SocketAddr,
+    ) -> Self {
+        let now = shared.clock.now();
+        let tap = shared.tap.as_ref().and_then(|tap| {
+            let local = io.local_addr().ok()?;
+            Some(tap.connection(local, remote, tap::Role::Server))
+        });
+        let config = ServerConfig {
+            peer: Some(peer),
+            session_timeout: shared.config.rtsp.session_timeout,
+            ..ServerConfig::default()
+        };
+        let (route, arrived) = mpsc::channel(WAITING);
+        Self {
+            session: Server::new(config, seed, now),
+            egress: Egress::new(peer),
+            io,
+            peer,
+            remote,
+            client,
+            shared,
+            ports,
+            seed,
+            playing: None,
+            publishing: None,
+            arrived,
+            route,
+            tap,
+            wake: None,
+            leave_at: None,
+            blocked: None,
+            closing: None,
+            outcome: Outcome::Reset,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub async fn run(mut self) {
+        self.drain(None);
+        let End { outcome, how } = self.serve().await;
+        self.outcome = outcome;
+        self.settle().await;
+        if how == tap::How::Ours && SockRef::from(&self.io).shutdown(Shutdown::Write).is_ok() {
+            // What the peer still says is thrown away, so that its system does not throw away our last words.
+            let _ = tokio::time::timeout(LINGER, self.linger()).await;
+        }
+        if let Some(tap) = self.tap.take() {
+            tap.closed(how);
+        }
+        tracing::debug!(client = %self.client.id(), remote = %self.remote, outcome = outcome.name(), "ended");
+    }
+
+    /// Takes the packets of a publisher that are on their way on its other ports.
+    async fn settle(&mut self) {
+        let Some(publishing) = self.publishing.as_ref().filter(|p| p.is_udp()) else { return };
+        let until = publishing.over_at.unwrap_or_else(|| self.now().after(BEFORE_BYE));
+        let until = Instant::from_std(self.shared.clock.instant(until));
+        while let Ok(Some(packet)) = tokio::time::timeout_at(until, self.arrived.recv()).await {
+            self.datagram(packet);
+        }
+        self.ended();
+    }
+
+    async fn linger(&self) {
+        let mut buffer = [0; 1024];
+        while self.io.readable().await.is_ok() {
+            match self.io.try_read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    pub(super) fn wall(&self) -> Duration {
+        Duration::from_nanos(self.shared.clock.wall_nanos())
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut buffer = vec![0; READ];
+        loop {
+            if self.client.signal.take(DATA | EVICT | SHUTDOWN) & SHUTDOWN != 0 {
+                self.leave();
+            }
+            if let Err(end) = self.deadlines() {
+                return end;
+            }
+            if let Err(end) = self.write() {
+                return end;
+            }
+            self.send_datagrams().await;
+            let empty = self.egress.outbox.is_empty();
+            if let Some((reason, _)) = self.closing.as_ref().filter(|_| empty) {
+                return self.all_said(reason);
+            }
+            let reads = self.closing.is_none() && self.egress.outbox.waiting().0 <= ANSWERS;
+            let mask = if empty { DATA | EVICT | SHUTDOWN } else { EVICT | SHUTDOWN };
+            let interest = match (reads, empty) {
+                (true, true) => Some(Interest::READABLE),
+                (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
+                (false, false) => Some(Interest::WRITABLE),
+                (false, true) => None,
+            };
+            let deadline = self.deadline().map(|at| Instant::from_std(self.shared.clock.instant(at)));
+            let packet = tokio::select! {
+                ready = self.io.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                    if let Err(error) = ready {
+                        return self.broken(&error);
+                    }
+                    None
+                }
+                packet = self.arrived.recv() => packet,
+                () = raised(&self.client.signal, mask) => None,
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => None,
+            };
+            if let Some(packet) = packet {
+                self.datagram(packet);
+            }
+            if reads && let Err(end) = self.read(&mut buffer) {
+                return end;
+            }
+        }
+    }
+
+    // --- time ---
+
+    fn deadline(&self) -> Option<Time> {
+        let reports = [
+            self.playing.as_ref().and_then(|p| p.report_at),
+            self.publishing.as_ref().and_then(|p| p.report_at),
+        ];
+        let bye = self.playing.as_ref().and_then(|p| p.bye_at);
+        let ingest = self.publishing.as_ref().and_then(Publishing::wake_at).map(Time::from_millis);
+        let over = self.publishing.as_ref().and_then(|p| p.over_at);
+        let closing = self.closing.as_ref().map(|(_, until)| *until);
+        let all = [self.wake, bye, ingest, over, self.leave_at, self.stall(), closing];
+        all.into_iter().chain(reports).flatten().min()
+    }
+
+    /// When a socket that takes nothing has done so for too long.
+    fn stall(&self) -> Option<Time> {
+        self.blocked.map(|since| since.after(self.shared.config.limits.viewer_stall))
+    }
+
+    fn deadlines(&mut self) -> Result<(), End> {
+        let (now, wall) = (self.now(), self.wall());
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if due(self.stall()) {
+            return Err(self.stalled());
+        }
+        if let Some((reason, _)) = self.closing.as_ref().filter(|(_, until)| *until <= now) {
+            return Err(End { outcome: outcome(reason), how: tap::How::ResetByUs });
+        }
+        if due(self.wake) {
+            self.wake = None;
+            self.drain(Some(Input::Tick));
+        }
+        if let Some(playing) = &mut self.playing {
+            if due(playing.report_at) {
+                playing.report_at = Some(now.after(REPORTS));
+                playing.report(wall, &mut self.egress);
+            }
+            if due(playing.bye_at) {
+                playing.bye(wall, &mut self.egress);
+                self.leave_at = Some(now.after(AFTER_BYE));
+            }
+        }
+        if let Some(publishing) = &mut self.publishing {
+            if due(publishing.wake_at().map(Time::from_millis)) {
+                publishing.tick(now.as_millis());
+            }
+            if due(publishing.report_at) {
+                publishing.report_at = Some(now.after(REPORTS));
+                publishing.report(now.as_millis(), &mut self.egress);
+            }
+        }
+        if due(self.publishing.as_ref().and_then(|p| p.over_at)) {
+            self.ended();
+        }
+        if due(self.leave_at) {
+            self.leave_at = None;
+            self.close(Reason::Done);
+        }
+        Ok(())
+    }
+
+    // --- reading ---
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), End> {
+        match self.io.try_read(buffer) {
+            Ok(0) => {
+                self.drain(Some(Input::Closed));
+                Err(End { outcome: Outcome::Done, how: tap::How::Theirs })
+            }
+            Ok(n) => {
+                self.client.received(n);
+                let bytes = buffer.get(..n).unwrap_or_default();
+                if let Some(tap) = &mut self.tap {
+                    tap.received(bytes);
+                }
+                self.drain(Some(Input::Bytes(bytes)));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// A packet on one of the session's UDP ports.
+    fn datagram(&mut self, Packet { track, rtcp, payload }: Packet) {
+        self.client.received(payload.len());
+        let alive = match &self.publishing {
+            Some(_) => self.packet(track, rtcp, payload),
+            None => !rtcp || wire::rtcp::parse(&payload).1.is_none(),
+        };
+        if alive {
+            self.drain(Some(Input::Alive));
+        }
+    }
+
+    // --- writing ---
+
+    /// Writes until nothing waits or the socket is full.
+    fn write(&mut self) -> Result<(), End> {
+        loop {
+            if self.egress.outbox.waiting().1 == 0 && self.closing.is_none() {
+                self.refill(TAKE);
+            }
+            if self.egress.outbox.is_empty() {
+                self.blocked = None;
+                return Ok(());
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.egress.outbox.slices(&mut slices);
+            match self.io.try_write_vectored(slices.get(..used).unwrap_or_default()) {
+                Ok(n) if n > 0 => self.wrote(n),
+                Ok(_) => return Err(self.broken(&io::ErrorKind::WriteZero.into())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked.get_or_insert(self.shared.clock.now());
+                    return Ok(());
+                }
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    fn wrote(&mut self, n: usize) {
+        self.blocked = None;
+        self.client.sent(n);
+        let mut pieces = Vec::new();
+        self.egress.outbox.advance(n, |bytes| pieces.push(bytes));
+        if let Some(tap) = &mut self.tap {
+            tap.sent_shared(pieces);
+        }
+    }
+
+    async fn send_datagrams(&mut self) {
+        for datagram in std::mem::take(&mut self.egress.datagrams) {
+            let parts = [IoSlice::new(&datagram.head), IoSlice::new(&datagram.payload)];
+            match self.ports.send(datagram.rtcp, datagram.to, &parts).await {
+                Ok(n) => self.client.sent(n),
+                Err(error) => {
+                    let to = datagram.to;
+                    self.shared.log("datagram", |kept| {
+                        tracing::warn!(%to, %error, kept, "a packet could not be sent");
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes what is new in the ring.
+    fn refill(&mut self, limit: usize) {
+        let (now, wall) = (self.now(), self.wall());
+        while let Some(playing) = self.playing.as_mut().filter(|p| p.viewer.is_some() && p.bye_at.is_none()) {
+            let took = playing.take(limit, wall, &mut self.egress);
+            let dropped = playing.newly_dropped();
+            if took == Took::Ended {
+                let wait = if playing.is_udp() { BEFORE_BYE } else { Duration::ZERO };
+                playing.bye_at = Some(now.after(wait));
+            }
+            if dropped > 0 {
+                self.left_out(dropped);
+            }
+            // Datagrams wait nowhere: more of them are made when these are gone.
+            if matches!(took, Took::All | Took::Some | Took::Ended) {
+                if took == Took::Some && !self.egress.datagrams.is_empty() {
+                    self.client.signal.raise(DATA);
+                }
+                return;
+            }
+        }
+    }
+
+    // --- the session ---
+
+    /// Gives the session one input, and does what it says.
+    pub(super) fn drain(&mut self, input: Option<Input<'_>>) {
+        let now = self.now();
+        if let Some(input) = input {
+            self.session.handle(now, input);
+        }
+        let mut answers = Vec::new();
+        loop {
+            while let Some(output) = self.session.poll() {
+                match output {
+                    Output::Send(bytes) => self.egress.outbox.push_control(bytes),
+                    Output::WakeAt(at) => self.wake = Some(at),
+                    Output::Event(event) => answers.extend(self.event(event)),
+                    Output::Close(reason) => self.close(reason),
+                }
+            }
+            if answers.is_empty() {
+                return;
+            }
+            for answer in answers.drain(..) {
+                self.session.handle(now, Input::Do(answer));
+            }
+        }
+    }
+
+    /// A viewer's socket holds no more than it has to: what lies in it can be neither skipped nor taken back.
+    pub(super) fn bound_socket(&self) {
+        let socket = SockRef::from(&self.io);
+        let _ = socket.set_send_buffer_size(self.shared.config.rtmp.send_buffer);
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_notsent_lowat(self.shared.config.rtmp.unsent_low_water);
+    }
+
+    // --- the end ---
+
+    /// The server goes: hands out what is in the ring, says goodbye.
+    fn leave(&mut self) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.refill(usize::MAX);
+        self.drain(Some(Input::Do(Action::Shutdown)));
+    }
+
+    fn close(&mut self, reason: Reason) {
+        let wall = self.wall();
+        if let Some(playing) = self.playing.as_mut().filter(|p| p.viewer.is_some()) {
+            playing.bye(wall, &mut self.egress);
+        }
+        self.part_over();
+        self.log_close(&reason);
+        if self.closing.is_none() {
+            self.closing = Some((reason, self.now().after(LAST_WORDS)));
+        }
+    }
+
+    fn all_said(&self, reason: &Reason) -> End {
+        let how = match reason {
+            Reason::PeerClosed => tap::How::Theirs,
+            _ => tap::How::Ours,
+        };
+        End { outcome: outcome(reason), how }
+    }
+
+    fn broken(&self, error: &io::Error) -> End {
+        let how = match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => tap::How::ResetByThem,
+            _ => tap::How::ResetByUs,
+        };
+        tracing::info!(client = %self.client.id(), remote = %self.remote, %error, "connection broken");
+        End { outcome: Outcome::Reset, how }
+    }
+
+    fn stalled(&self) -> End {
+        let (id, remote) = (self.client.id(), self.remote);
+        let waited = self.shared.config.limits.viewer_stall.as_secs_f64();
+        self.shared.log("stalled", |kept| {
+            tracing::warn!(client = %id, %remote, waited, kept, "dropped: its socket took nothing any more");
+        });
+        End { outcome: Outcome::Stalled, how: tap::How::ResetByUs }
+    }
+}
+
+/// Waits until a flag of `mask` is up.
+async fn raised(signal: &Signal, mask: u32) {
+    poll_fn(|cx| if signal.park(mask, cx.waker()) { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+fn outcome(reason: &Reason) -> Outcome {
+    match reason {
+        Reason::Done | Reason::PeerClosed => Outcome::Done,
+        Reason::Protocol(_) => Outcome::Protocol,
+        Reason::Timeout(_) => Outcome::Timeout,
+        Reason::Refused(_) => Outcome::Refused,
+        Reason::Shutdown => Outcome::Shutdown,
+    }
+}
+
+impl Drop for Connection {
+    /// Also where the task is thrown away: nobody stays in the registry who is not there.
+    fn drop(&mut self) {
+        self.ended();
+        self.shared.registry.end(&self.client, self.outcome, self.shared.clock.now());
+    }
+}

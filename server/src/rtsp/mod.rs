@@ -1,0 +1,12 @@
+//! RTSP: the listener, its connections, and the pair of UDP ports that all of them share.
+
+mod connection;
+mod egress;
+mod listener;
+mod part;
+mod playing;
+mod ports;
+mod publishing;
+
+pub(crate) use listener::listen;
+pub(crate) use ports::{Ports, receive};

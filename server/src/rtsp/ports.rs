@@ -1,0 +1,177 @@
+//! The UDP ports for RTP and RTCP, which all sessions share.
+//!
+//! A packet belongs to the session that named its source at SETUP. Anybody else's is counted, and forgotten.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+
+use crate::server::Shared;
+
+/// Packets of one session that may wait for its task.
+pub(super) const WAITING: usize = 1024;
+/// Pairs tried where any will do.
+const TRIES: usize = 64;
+/// Bytes the kernel may hold of what arrives, for all publishers together.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// How long to wait after an error of a socket that stays open.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A packet that arrived for a session.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub track: usize,
+    pub rtcp: bool,
+    pub payload: Bytes,
+}
+
+#[derive(Debug)]
+struct Route {
+    track: usize,
+    to: mpsc::Sender<Packet>,
+}
+
+/// An even port for RTP and the next one for RTCP.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    numbers: (u16, u16),
+    /// By port (true for RTCP) and source.
+    routes: Mutex<HashMap<(bool, SocketAddr), Route>>,
+    strangers: AtomicU64,
+}
+
+impl Ports {
+    /// Binds `port`, which should be even, and the next one; any such pair for port 0.
+    pub async fn bind(ip: IpAddr, port: u16) -> io::Result<Self> {
+        let mut tries = 0usize;
+        loop {
+            match Self::pair(ip, port).await {
+                Err(error) if port == 0 && tries < TRIES => {
+                    tries = tries.saturating_add(1);
+                    tracing::debug!(%error, "another pair of ports is tried");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn pair(ip: IpAddr, port: u16) -> io::Result<Self> {
+        let rtp = UdpSocket::bind((ip, port)).await?;
+        let first = rtp.local_addr()?.port();
+        let second = first.checked_add(1).filter(|_| port != 0 || first.is_multiple_of(2));
+        let second = second.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+        let rtcp = UdpSocket::bind((ip, second)).await?;
+        // Less will do where the system gives no more.
+        let _ = SockRef::from(&rtp).set_recv_buffer_size(RECEIVE_BUFFER);
+        let (routes, strangers) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { rtp, rtcp, numbers: (first, second), routes, strangers })
+    }
+
+    /// The port numbers of RTP and RTCP.
+    pub(super) fn numbers(&self) -> (u16, u16) {
+        self.numbers
+    }
+
+    /// The bound addresses of RTP and RTCP.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.rtp.local_addr()?, self.rtcp.local_addr()?))
+    }
+
+    fn routes(&self) -> MutexGuard<'_, HashMap<(bool, SocketAddr), Route>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands packets from these ports of `ip` to a session from now on; false where they are another's.
+    pub(super) fn claim(
+        &self,
+        ip: IpAddr,
+        (rtp, rtcp): (u16, u16),
+        track: usize,
+        to: &mpsc::Sender<Packet>,
+    ) -> bool {
+        let keys =
+            [(false, rtp), (true, rtcp)].map(|(is, port)| (is, SocketAddr::new(ip.to_canonical(), port)));
+        let mut routes = self.routes();
+        let free = |key| routes.get(key).is_none_or(|route| route.to.same_channel(to));
+        if !keys.iter().all(free) {
+            return false;
+        }
+        routes.retain(|_, route| route.track != track || !route.to.same_channel(to));
+        routes.extend(keys.map(|key| (key, Route { track, to: to.clone() })));
+        true
+    }
+
+    /// Forgets all ports of a session.
+    pub(super) fn release(&self, to: &mpsc::Sender<Packet>) {
+        self.routes().retain(|_, route| !route.to.same_channel(to));
+    }
+
+    fn socket(&self, rtcp: bool) -> &UdpSocket {
+        if rtcp { &self.rtcp } else { &self.rtp }
+    }
+
+    /// Sends one packet, given in parts.
+    pub(super) async fn send(&self, rtcp: bool, to: SocketAddr, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let socket = self.socket(rtcp);
+        let to = to.into();
+        loop {
+            socket.writable().await?;
+            let sent =
+                socket.try_io(Interest::WRITABLE, || SockRef::from(socket).send_to_vectored(parts, &to));
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    fn hand_out(&self, rtcp: bool, from: SocketAddr, payload: &[u8], shared: &Shared) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let routes = self.routes();
+        let Some(route) = routes.get(&(rtcp, from)) else {
+            drop(routes);
+            let strangers = self.strangers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            return shared.log("strangers", |kept| {
+                tracing::warn!(%from, strangers, kept, "a packet of nobody who set up a session");
+            });
+        };
+        let packet = Packet { track: route.track, rtcp, payload: Bytes::copy_from_slice(payload) };
+        if route.to.try_send(packet).is_err() {
+            shared.log("full", |kept| tracing::warn!(%from, kept, "a packet left out: too many wait"));
+        }
+    }
+}
+
+/// Hands out what arrives on one of the ports until `stop` says otherwise.
+pub(crate) async fn receive(
+    ports: Arc<Ports>,
+    rtcp: bool,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let arrived = tokio::select! {
+            arrived = ports.socket(rtcp).recv_from(&mut buffer) => arrived,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match arrived {
+            Ok((n, from)) => ports.hand_out(rtcp, from, buffer.get(..n).unwrap_or_default(), &shared),
+            Err(error) => {
+                shared.log("receive", |kept| tracing::warn!(%error, kept, "a packet could not be received"));
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The server between real RTSP peers: what comes out of it is what went in.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use common::frames::{Media, Part, framemd5, part};
+use common::peer::{Peer, ffmpeg_publishes};
+use common::server::Server;
+use common::{PATIENCE, clip, installed, wait_until};
+
+/// Pictures in the clip.
+const PICTURES: usize = 200;
+/// Pictures from one key frame to the next.
+const GOP: usize = 50;
+
+fn start(directory: &Path, more: &str) -> (Server, SocketAddr) {
+    let file = directory.join("serve.toml");
+    std::fs::write(&file, format!("[rtsp]\nlisten = \"127.0.0.1:0\"\nrtp = 0\n{more}")).unwrap();
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let rtsp = server.rtsp.unwrap();
+    (server, rtsp)
+}
+
+/// ffmpeg reads `input`; the slices of its pictures and its raw audio frames go to `NAME.framemd5`.
+fn watches(directory: &Path, name: &str, over: Option<&str>, input: &str) -> (Peer, PathBuf) {
+    let out = directory.join(format!("{name}.framemd5"));
+    let mut arguments = vec!["-hide_banner", "-nostdin"];
+    if let Some(over) = over {
+        arguments.extend(["-rtsp_transport", over]);
+    }
+    // Parameter sets travel in other places in RTP than in FLV: they are left out on both sides.
+    let slices = "h264_mp4toannexb,filter_units=pass_types=1-5";
+    arguments.extend(["-i", input, "-c", "copy", "-bsf:v", slices, "-copyts", "-flush_packets", "1"]);
+    arguments.extend(["-y", "-f", "framemd5", out.to_str().unwrap()]);
+    (Peer::start(directory, name, "ffmpeg", &arguments), out)
+}
+
+fn publishes(directory: &Path, over: &str, url: &str) -> Peer {
+    let clip = clip();
+    let clip = clip.to_str().unwrap();
+    let arguments = [
+        "-hide_banner",
+        "-nostdin",
+        "-re",
+        "-i",
+        clip,
+        "-c",
+        "copy",
+        "-f",
+        "rtsp",
+        "-rtsp_transport",
+        over,
+        url,
+    ];
+    Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments)
+}
+
+/// What ffmpeg got.
+struct Got {
+    /// Frames by presentation time alone: RTP carries no other, and ffmpeg guesses decoding times.
+    media: Media,
+    /// Size and hash of pictures to which ffmpeg gives no presentation time: the first one over RTSP.
+    untimed: Vec<String>,
+}
+
+fn got(file: &Path) -> Got {
+    const NONE: &str = "-9223372036854775808";
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let (without, with): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(NONE));
+    let timed = file.with_extension("timed");
+    std::fs::write(&timed, with.join("\n")).unwrap();
+    let mut media = framemd5(&timed);
+    for frame in media.video.iter_mut().chain(&mut media.audio) {
+        frame.dts = frame.pts;
+    }
+    let id = |line: &str| {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        format!("{} bytes {}", fields[4], fields[5])
+    };
+    Got { media, untimed: without.into_iter().map(id).collect() }
+}
+
+fn source(directory: &Path) -> Media {
+    let (reader, out) = watches(directory, "source", None, clip().to_str().unwrap());
+    reader.ended_well();
+    let Got { media, untimed } = got(&out);
+    assert_eq!((media.video.len(), untimed.len()), (PICTURES, 0));
+    media
+}
+
+/// The tracks are known, so that a player is described all of them.
+fn wait_tracks(server: &Server, path: &str) {
+    wait_until("two tracks", || {
+        server
+            .list("streams")
+            .iter()
+            .any(|s| s["path"] == path && s["tracks"].as_array().is_some_and(|tracks| tracks.len() == 2))
+    });
+}
+
+#[track_caller]
+fn check(who: &str, whole: &Media, gathered: usize, got: &Got) -> (Part, Part) {
+    let Got { media: got, untimed } = got;
+    let mut video = part(&format!("{who}, video"), &whole.video, &got.video);
+    let audio = part(&format!("{who}, audio"), &whole.audio, &got.audio);
+    let missing = (whole.video.len() - video.end, whole.audio.len() - audio.end);
+    assert!(
+        missing.0 == 0 && missing.1 <= gathered,
+        "{who}: the last pictures and audio frames are missing: {missing:?}"
+    );
+    assert!(untimed.len() <= 1, "{who}: {untimed:?} have no presentation time");
+    for id in untimed {
+        video.first -= 1;
+        assert_eq!(*id, whole.video[video.first].id, "{who}: its first picture");
+    }
+    (video, audio)
+}
+
+/// `gathered` is how many audio frames ffmpeg, as the publisher, may hold back: it fills a packet with them, and does not send
+/// the one it was filling at the end.
+fn everybody_plays(path: &str, gathered: usize, publish: impl Fn(&Path, &Server, SocketAddr) -> Peer) {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let whole = source(directory);
+    let (server, rtsp) = start(directory, "");
+    let url = format!("rtsp://{rtsp}/{path}");
+    let publisher = publish(directory, &server, rtsp);
+    wait_tracks(&server, path);
+    let (tcp, tcp_out) = watches(directory, "tcp", Some("tcp"), &url);
+    let (udp, udp_out) = watches(directory, "udp", Some("udp"), &url);
+    wait_until("the first group of pictures to be over", || got(&tcp_out).media.video.len() > GOP + 30);
+    let (late, late_out) = watches(directory, "late", Some("tcp"), &url);
+    server.wait_viewers(path, 3);
+    let viewers = server.clients("viewer", path);
+    assert!(viewers.iter().all(|c| c["protocol"] == "rtsp"), "{viewers:?}");
+    assert!(viewers.iter().all(|c| c["agent"].as_str().unwrap().contains("Lavf")), "{viewers:?}");
+
+    // Nobody is told to end: the publisher's clip is over, and its viewers hear BYE.
+    publisher.ended_well();
+    for (who, viewer, out) in [("tcp", tcp, tcp_out), ("udp", udp, udp_out), ("late", late, late_out)] {
+        viewer.ended_well();
+        let (video, audio) = check(who, &whole, gathered, &got(&out));
+        if who == "late" {
+            assert!(video.first >= GOP && video.first.is_multiple_of(GOP), "began with {}", video.first);
+        } else {
+            assert_eq!(video.first, 0, "{who}: joined within the first group of pictures");
+        }
+        if who != "udp" {
+            assert!((video.offset - audio.offset).abs() <= 1, "{who}: {video:?} {audio:?}");
+        }
+    }
+    server.wait_deserted();
+    let bytes = server.metrics().client_bytes();
+    let payload = std::fs::metadata(clip()).unwrap().len();
+    let whole: Vec<_> = bytes.values().filter(|c| c.role == "viewer" && c.sent > payload * 9 / 10).collect();
+    assert_eq!(whole.len(), 2, "two had all of {payload} bytes: {bytes:?}");
+    server.stop();
+}
+
+#[test]
+fn ffmpeg_plays_over_tcp_and_udp_what_came_over_rtmp() {
+    everybody_plays("live/rtmp", 0, |directory, server, _| {
+        ffmpeg_publishes(directory, &server.url("live/rtmp"))
+    });
+}
+
+#[test]
+fn ffmpeg_plays_over_tcp_and_udp_what_came_over_interleaved_rtsp() {
+    everybody_plays("live/tcp", 8, |directory, _, rtsp| {
+        publishes(directory, "tcp", &format!("rtsp://{rtsp}/live/tcp"))
+    });
+}
+
+#[test]
+fn ffmpeg_plays_over_tcp_and_udp_what_came_over_udp() {
+    everybody_plays("live/udp", 8, |directory, _, rtsp| {
+        publishes(directory, "udp", &format!("rtsp://{rtsp}/live/udp"))
+    });
+}
+
+/// A client by hand.
+struct Hand {
+    io: BufReader<TcpStream>,
+    cseq: usize,
+}
+
+impl Hand {
+    fn connect(rtsp: SocketAddr) -> Self {
+        let stream = TcpStream::connect(rtsp).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { io: BufReader::new(stream), cseq: 0 }
+    }
+
+    /// Asks, and returns the head of the answer.
+    fn ask(&mut self, method: &str, url: &str, more: &str, body: &str) -> String {
+        self.cseq += 1;
+        let request = format!(
+            "{method} {url} RTSP/1.0\r\nCSeq: {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            self.cseq,
+            body.len()
+        );
+        self.io.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.io.read_line(&mut head).unwrap() > 0, "closed after {head:?}");
+        }
+        head
+    }
+}
+
+const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 0 RTP/AVP 96\r\n\
+                   a=rtpmap:96 MPEG4-GENERIC/48000/2\r\na=fmtp:96 mode=AAC-hbr;config=1190;sizelength=13;\
+                   indexlength=3;indexdeltalength=3\r\na=control:trackID=0\r\n";
+
+#[test]
+fn a_name_is_one_publishers_until_it_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, rtsp) = start(directory.path(), "session_timeout = \"1s\"\n");
+    let url = format!("rtsp://{rtsp}/live/one");
+    let kind = "Content-Type: application/sdp\r\n";
+    let mut first = Hand::connect(rtsp);
+    let mut second = Hand::connect(rtsp);
+    assert!(first.ask("ANNOUNCE", &url, kind, SDP).starts_with("RTSP/1.0 200"));
+    assert!(second.ask("ANNOUNCE", &url, kind, SDP).starts_with("RTSP/1.0 403"));
+    assert!(second.ask("DESCRIBE", &format!("{url}/none"), "", "").starts_with("RTSP/1.0 404"));
+    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n";
+    let answer = first.ask("SETUP", &format!("{url}/trackID=0"), transport, "");
+    assert!(answer.starts_with("RTSP/1.0 200"), "{answer}");
+    let session = answer.lines().find_map(|l| l.strip_prefix("Session: ")).unwrap();
+    let session = format!("Session: {}\r\n", session.split(';').next().unwrap());
+    assert!(first.ask("RECORD", &url, &session, "").starts_with("RTSP/1.0 200"));
+    // It says nothing any more: its session ends, and the name is free.
+    let mut rest = Vec::new();
+    first.io.read_to_end(&mut rest).unwrap();
+    assert!(second.ask("ANNOUNCE", &url, kind, SDP).starts_with("RTSP/1.0 200"));
+    server.stop();
+}
+
+#[test]
+fn packets_of_strangers_are_told_and_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, rtsp) = start(directory.path(), "");
+    let kind = "Content-Type: application/sdp\r\n";
+    let url = format!("rtsp://{rtsp}/live/udp");
+    let (rtp, mut publisher) = (UdpSocket::bind("127.0.0.1:0").unwrap(), Hand::connect(rtsp));
+    assert!(publisher.ask("ANNOUNCE", &url, kind, SDP).starts_with("RTSP/1.0 200"));
+    let port = rtp.local_addr().unwrap().port();
+    let transport = format!("Transport: RTP/AVP;unicast;client_port={port}-{};mode=record\r\n", port ^ 1);
+    let answer = publisher.ask("SETUP", &format!("{url}/trackID=0"), &transport, "");
+    assert!(answer.starts_with("RTSP/1.0 200"), "{answer}");
+    let ports = answer.split("server_port=").nth(1).unwrap();
+    let server_port: u16 = ports.split(['-', ';', '\r']).next().unwrap().parse().unwrap();
+    assert!(server_port.is_multiple_of(2));
+
+    // Another session cannot have the same ports, and a packet from elsewhere goes nowhere.
+    let mut other = Hand::connect(rtsp);
+    assert!(other.ask("ANNOUNCE", &format!("{url}2"), kind, SDP).starts_with("RTSP/1.0 200"));
+    let answer = other.ask("SETUP", &format!("{url}2/trackID=0"), &transport, "");
+    assert!(answer.starts_with("RTSP/1.0 461"), "{answer}");
+    let before = server.clients("publisher", "live/udp")[0]["bytes_in"].as_u64().unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(&[0x80; 500], ("127.0.0.1", server_port)).unwrap();
+    rtp.send_to(&[0x80; 100], ("127.0.0.1", server_port)).unwrap();
+    let bytes = || server.clients("publisher", "live/udp")[0]["bytes_in"].as_u64().unwrap();
+    wait_until("the packet of the publisher", || bytes() > before);
+    assert_eq!(bytes(), before + 100);
+    let log = server.stop();
+    assert!(log.contains("a packet of nobody who set up a session"), "{log}");
+}
