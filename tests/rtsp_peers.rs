@@ -250,6 +250,43 @@ fn a_name_is_one_publishers_until_it_has_gone() {
 }
 
 #[test]
+fn a_shutdown_says_goodbye_between_whole_packets() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (server, rtsp) = start(directory.path(), "");
+    let _publisher = ffmpeg_publishes(directory.path(), &server.url("live/a"));
+    wait_tracks(&server, "live/a");
+    let (mut hand, url) = (Hand::connect(rtsp), format!("rtsp://{rtsp}/live/a"));
+    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=4-5\r\n";
+    let answer = hand.ask("SETUP", &format!("{url}/trackID=0"), transport, "");
+    let session = answer.lines().find_map(|l| l.strip_prefix("Session: ")).unwrap();
+    let session = format!("Session: {}\r\n", session.split(';').next().unwrap());
+    assert!(hand.ask("PLAY", &url, &session, "").starts_with("RTSP/1.0 200"));
+    server.stop();
+    let mut rest = Vec::new();
+    hand.io.read_to_end(&mut rest).unwrap();
+    let (mut at, mut packets, mut goodbye) = (0, 0, false);
+    while let Some(head) = rest.get(at..at + 4) {
+        assert_eq!(head[0], b'$', "no packet at byte {at} of {}", rest.len());
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let packet = &rest[at + 4..at + 4 + length];
+        assert!(!goodbye, "a packet after BYE");
+        // RTCP compounds: BYE has type 203.
+        let mut part = if head[1] == 5 { packet } else { &[] };
+        while let Some(head) = part.get(..4) {
+            goodbye |= head[1] == 203;
+            part = &part[4 + 4 * usize::from(u16::from_be_bytes([head[2], head[3]]))..];
+        }
+        packets += usize::from(head[1] == 4);
+        at += 4 + length;
+    }
+    assert_eq!(at, rest.len());
+    assert!(packets > 0 && goodbye, "{packets} packets, goodbye: {goodbye}");
+}
+
+#[test]
 fn packets_of_strangers_are_told_and_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let (server, rtsp) = start(directory.path(), "");
