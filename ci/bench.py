@@ -183,7 +183,7 @@ def relay(start):
 
 def fanout(program):
     def ours(port, _):
-        command = [program, "-q", "serve", "--rtmp", f"127.0.0.1:{port}", "--hls", "off", "--api", "off"]
+        command = [program, "-q", "serve", "--rtmp", f"127.0.0.1:{port}", "--rtsp", "off", "--hls", "off", "--api", "off"]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def nginx(port, scratch):

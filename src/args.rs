@@ -87,6 +87,12 @@ pub struct Serve {
     /// Where to listen for RTMP: IP:PORT, :PORT or off [default: :1935].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub rtmp: Option<Listen>,
+    /// Where to listen for RTSP: IP:PORT, :PORT or off [default: :8554].
+    #[arg(long, value_name = "ADDR", value_parser = listen)]
+    pub rtsp: Option<Listen>,
+    /// UDP port for RTP, an even one; RTCP has the next; 0 takes any pair [default: 8000].
+    #[arg(long, value_name = "PORT")]
+    pub rtp: Option<u16>,
     /// Where to serve HLS over HTTP: IP:PORT, :PORT or off [default: :8888].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub hls: Option<Listen>,

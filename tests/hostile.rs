@@ -424,7 +424,7 @@ fn a_busy_port_is_said_so() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut child = Command::new(PROGRAM)
-        .args(["serve", "--rtmp", &address, "--api", "127.0.0.1:0"])
+        .args(["serve", "--rtmp", &address, "--rtsp", "off", "--hls", "off", "--api", "127.0.0.1:0"])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();

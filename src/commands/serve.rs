@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use server::config::{Config, HLS_PORT, TapConfig};
+use server::config::{Config, HLS_PORT, RTSP_PORT, TapConfig};
 use server::{Ready, Server};
 
 use crate::args::{Common, Serve};
@@ -24,6 +24,12 @@ fn config(args: Serve) -> Result<Config, Failure> {
     if let Some(rtmp) = args.rtmp {
         config.rtmp.listen = rtmp.0;
     }
+    if let Some(rtsp) = args.rtsp {
+        config.rtsp.listen = rtsp.0;
+    }
+    if let Some(rtp) = args.rtp {
+        config.rtsp.rtp = rtp;
+    }
     if let Some(hls) = args.hls {
         config.hls.listen = hls.0;
     }
@@ -44,6 +50,7 @@ fn config(args: Serve) -> Result<Config, Failure> {
 /// What is served without a configuration file: everything, on the standard ports.
 fn standard() -> Config {
     let mut config = Config::default();
+    config.rtsp.listen = Some((Ipv6Addr::UNSPECIFIED, RTSP_PORT).into());
     config.hls.listen = Some((Ipv6Addr::UNSPECIFIED, HLS_PORT).into());
     config
 }
@@ -83,6 +90,9 @@ fn welcome(ready: &[Ready], tap: Option<&str>) -> String {
                 format!("    VLC      {base}/cam"),
                 format!("    ffplay   ffplay {base}/cam"),
             ]);
+        }
+        if socket.protocol == "rtsp" {
+            lines.push(format!("    RTSP     rtsp://{host}:{port}/live/cam"));
         }
         if socket.protocol == "hls" {
             lines.push(format!("    browser  http://{host}:{port}/live/cam/index.m3u8"));

@@ -41,7 +41,19 @@ impl Server {
 
     fn command(mut command: Command, arguments: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--rtmp", "127.0.0.1:0", "--hls", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--rtmp",
+                "127.0.0.1:0",
+                "--rtsp",
+                "127.0.0.1:0",
+                "--rtp",
+                "0",
+                "--hls",
+                "127.0.0.1:0",
+                "--api",
+                "127.0.0.1:0",
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
