@@ -74,12 +74,21 @@ impl Steps {
         let mut values: Vec<f64> = Bin::expand(bins, MAX_BINS).into_iter().map(sane).collect();
         // A client that left within a step sent nothing in the rest of it.
         values.resize(self.bins, 0.0);
-        let bases: Vec<f64> = values.chunks(self.base).map(mean).collect();
+        let bases: Vec<f64> = values.chunks(self.base).map(|base| self.mean_of(base)).collect();
         let steps = bases.chunks(self.group);
         Curve {
             mean: steps.clone().map(mean).collect(),
             peak: steps.map(|step| step.iter().copied().fold(0.0, f64::max)).collect(),
         }
+    }
+}
+
+impl Steps {
+    /// The mean of a base. Of the last one only a part may be in the capture; a burst in less than half of it would
+    /// stand as a spike above everything that lasted, so there the rest counts as silence.
+    fn mean_of(&self, base: &[f64]) -> f64 {
+        let length = if base.len().saturating_mul(2) < self.base { self.base } else { base.len() };
+        base.iter().sum::<f64>() / float(length.max(1))
     }
 }
 
@@ -133,6 +142,15 @@ mod tests {
         assert_eq!(steps.curve(&vec![Bin::Bps(10.0); 15]).mean.get(..3), Some([10.0, 5.0, 0.0].as_slice()));
         // The picture's own last step is as long as the capture goes.
         assert_eq!(steps.curve(&table.total_bps).mean.last(), Some(&10.0));
+    }
+
+    #[test]
+    fn a_burst_at_the_very_end_is_no_peak() {
+        let mut bins = vec![Bin::Bps(10.0); 161];
+        bins[160] = Bin::Bps(50.0);
+        let table = table(0.1, bins);
+        let curve = Steps::of(&table).curve(&table.total_bps);
+        assert_eq!((curve.mean.last(), curve.mean.len()), (Some(&5.0), 17));
     }
 
     #[test]
