@@ -166,6 +166,7 @@ impl Server {
             ),
             None => None,
         };
+        let ports = ports.map(|(ports, at)| (Arc::new(ports.tapped(tap.as_ref())), at));
         let shared = Arc::new(Shared {
             clock,
             registry: Registry::default(),
@@ -253,11 +254,11 @@ async fn bind(
 }
 
 /// Opens the pair of UDP ports for RTP and RTCP, and says their addresses.
-async fn rtp_ports(ip: IpAddr, port: u16) -> Result<(Arc<rtsp::Ports>, [SocketAddr; 2]), StartError> {
+async fn rtp_ports(ip: IpAddr, port: u16) -> Result<(rtsp::Ports, [SocketAddr; 2]), StartError> {
     let failed = |source| StartError::Bind { protocol: "rtp", address: SocketAddr::new(ip, port), source };
     let ports = rtsp::Ports::bind(ip, port).await.map_err(failed)?;
     let (rtp, rtcp) = ports.addresses().map_err(failed)?;
-    Ok((Arc::new(ports), [rtp, rtcp]))
+    Ok((ports, [rtp, rtcp]))
 }
 
 /// The second hand: rates, expiry of ended clients, rings nobody fills any more.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     io: TcpStream,
     /// The client's address as the sockets write it.
     pub(super) peer: IpAddr,
+    /// Our address, as the client sees it.
+    pub(super) local: IpAddr,
     pub(super) remote: SocketAddr,
     pub(super) client: Arc<Client>,
     pub(super) shared: Arc<Shared>,
@@ -87,10 +89,9 @@ impl Connection {
         remote: SocketAddr,
     ) -> Self {
         let now = shared.clock.now();
-        let tap = shared.tap.as_ref().and_then(|tap| {
-            let local = io.local_addr().ok()?;
-            Some(tap.connection(local, remote, tap::Role::Server))
-        });
+        let local = io.local_addr().ok();
+        let tap = local.zip(shared.tap.as_ref());
+        let tap = tap.map(|(local, tap)| tap.connection(local, remote, tap::Role::Server));
         let config = ServerConfig {
             peer: Some(peer),
             session_timeout: shared.config.rtsp.session_timeout,
@@ -102,6 +103,7 @@ impl Connection {
             egress: Egress::new(peer),
             io,
             peer,
+            local: local.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |local| local.ip()),
             remote,
             client,
             shared,
@@ -346,11 +348,10 @@ impl Connection {
 
     async fn send_datagrams(&mut self) {
         for datagram in std::mem::take(&mut self.egress.datagrams) {
-            let parts = [IoSlice::new(&datagram.head), IoSlice::new(&datagram.payload)];
-            match self.ports.send(datagram.rtcp, datagram.to, &parts).await {
+            let to = datagram.to;
+            match self.ports.send(self.local, datagram).await {
                 Ok(n) => self.client.sent(n),
                 Err(error) => {
-                    let to = datagram.to;
                     self.shared.log("datagram", |kept| {
                         tracing::warn!(%to, %error, kept, "a packet could not be sent");
                     });

@@ -15,7 +15,9 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::egress::Datagram;
 use crate::server::Shared;
+use crate::tap::{Role, Tap, TapUdp};
 
 /// Packets of one session that may wait for its task.
 pub(super) const WAITING: usize = 1024;
@@ -38,6 +40,8 @@ pub(super) struct Packet {
 struct Route {
     track: usize,
     to: mpsc::Sender<Packet>,
+    /// The address of ours that the session's client speaks to.
+    local: IpAddr,
 }
 
 /// An even port for RTP and the next one for RTCP.
@@ -49,6 +53,7 @@ pub(crate) struct Ports {
     /// By port (true for RTCP) and source.
     routes: Mutex<HashMap<(bool, SocketAddr), Route>>,
     strangers: AtomicU64,
+    tap: Option<TapUdp>,
 }
 
 impl Ports {
@@ -75,7 +80,12 @@ impl Ports {
         // Less will do where the system gives no more.
         let _ = SockRef::from(&rtp).set_recv_buffer_size(RECEIVE_BUFFER);
         let (routes, strangers) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { rtp, rtcp, numbers: (first, second), routes, strangers })
+        Ok(Self { rtp, rtcp, numbers: (first, second), routes, strangers, tap: None })
+    }
+
+    /// Notes what comes and goes in the tap.
+    pub fn tapped(self, tap: Option<&Tap>) -> Self {
+        Self { tap: tap.map(|tap| tap.datagrams(Role::Server)), ..self }
     }
 
     /// The port numbers of RTP and RTCP.
@@ -99,6 +109,7 @@ impl Ports {
         (rtp, rtcp): (u16, u16),
         track: usize,
         to: &mpsc::Sender<Packet>,
+        local: IpAddr,
     ) -> bool {
         let keys =
             [(false, rtp), (true, rtcp)].map(|(is, port)| (is, SocketAddr::new(ip.to_canonical(), port)));
@@ -108,7 +119,7 @@ impl Ports {
             return false;
         }
         routes.retain(|_, route| route.track != track || !route.to.same_channel(to));
-        routes.extend(keys.map(|key| (key, Route { track, to: to.clone() })));
+        routes.extend(keys.map(|key| (key, Route { track, to: to.clone(), local })));
         true
     }
 
@@ -121,19 +132,29 @@ impl Ports {
         if rtcp { &self.rtcp } else { &self.rtp }
     }
 
-    /// Sends one packet, given in parts.
-    pub(super) async fn send(&self, rtcp: bool, to: SocketAddr, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Our port's address, as a client sees that speaks to `local`.
+    fn address(&self, rtcp: bool, local: IpAddr) -> SocketAddr {
+        SocketAddr::new(local, if rtcp { self.numbers.1 } else { self.numbers.0 })
+    }
+
+    /// Sends one packet from our address `local`.
+    pub(super) async fn send(&self, local: IpAddr, datagram: Datagram) -> io::Result<usize> {
+        let Datagram { rtcp, to, head, payload } = datagram;
         let socket = self.socket(rtcp);
-        let to = to.into();
-        loop {
+        let (parts, target) = ([IoSlice::new(&head), IoSlice::new(&payload)], to.into());
+        let sent = loop {
             socket.writable().await?;
             let sent =
-                socket.try_io(Interest::WRITABLE, || SockRef::from(socket).send_to_vectored(parts, &to));
+                socket.try_io(Interest::WRITABLE, || SockRef::from(socket).send_to_vectored(&parts, &target));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return sent,
+                sent => break sent?,
             }
+        };
+        if let Some(tap) = &self.tap {
+            tap.sent(self.address(rtcp, local), to, vec![head, payload]);
         }
+        Ok(sent)
     }
 
     fn hand_out(&self, rtcp: bool, from: SocketAddr, payload: &[u8], shared: &Shared) {
@@ -146,6 +167,9 @@ impl Ports {
                 tracing::warn!(%from, strangers, kept, "a packet of nobody who set up a session");
             });
         };
+        if let Some(tap) = &self.tap {
+            tap.received(self.address(rtcp, route.local), from, payload);
+        }
         let packet = Packet { track: route.track, rtcp, payload: Bytes::copy_from_slice(payload) };
         if route.to.try_send(packet).is_err() {
             shared.log("full", |kept| tracing::warn!(%from, kept, "a packet left out: too many wait"));

@@ -1,6 +1,6 @@
 //! The tap: a capture of what the sockets really carried, without any right to sniff.
 //!
-//! Payload, direction, order and times are real; Ethernet, IP and TCP headers are made up from the addresses,
+//! Payload, direction, order and times are real; Ethernet, IP, TCP and UDP headers are made up from the addresses,
 //! and the section header says so. The hot path hands records to a writer thread through a bounded queue and
 //! never waits: where the queue is full of bytes packets lose their payload (their lengths stay true), where it
 //! is full of records they are counted as dropped in the interface statistics block.
@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::config::TapConfig;
-use packet::{MAX_SEGMENT, Segment, flag, later};
+use packet::{Datagram, MAX_SEGMENT, Segment, flag, later};
 
 /// Payload bytes that may wait for the writer.
 const QUEUE_BYTES: usize = 32 << 20;
@@ -115,20 +115,34 @@ impl Shared {
 struct Record {
     /// Nanoseconds since 1970.
     time: u64,
-    segment: Segment,
+    layer: Layer,
     /// Payload bytes on the wire.
     length: usize,
     /// The payload; empty where it was cut, or where there is none.
     payload: Vec<Bytes>,
-    /// Whether the other side acknowledges it at once.
-    acked: bool,
+}
+
+/// What is said above IP.
+#[derive(Debug)]
+enum Layer {
+    Tcp {
+        segment: Segment,
+        /// Whether the other side acknowledges it at once.
+        acked: bool,
+    },
+    Udp(Datagram),
 }
 
 impl Record {
     /// Packets it makes.
     fn packets(&self) -> u64 {
-        let segments = self.length.div_ceil(MAX_SEGMENT).max(1) as u64;
-        segments.saturating_add(u64::from(self.acked))
+        match self.layer {
+            Layer::Tcp { acked, .. } => {
+                let segments = self.length.div_ceil(MAX_SEGMENT).max(1) as u64;
+                segments.saturating_add(u64::from(acked))
+            }
+            Layer::Udp(_) => 1,
+        }
     }
 
     fn held(&self) -> usize {
@@ -198,11 +212,8 @@ impl Tap {
         let number = self.inner.connections.fetch_add(1, Ordering::Relaxed);
         // Initial sequence numbers differ, so that a port used again does not look like a retransmission.
         let isn = u32::try_from(number & 0xffff_ffff).unwrap_or(0).wrapping_mul(0x9e37_79b9);
-        let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut tapped = TapConn {
-            clock: self.inner.clock,
-            queue,
-            shared: Arc::clone(&self.inner.shared),
+            line: self.line(),
             local: canonical(local),
             remote: canonical(remote),
             role,
@@ -212,6 +223,19 @@ impl Tap {
         };
         tapped.open();
         tapped
+    }
+
+    /// Taps a UDP socket.
+    pub fn datagrams(&self, role: Role) -> TapUdp {
+        TapUdp { line: self.line(), role }
+    }
+
+    fn line(&self) -> Line {
+        Line {
+            clock: self.inner.clock,
+            queue: self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            shared: Arc::clone(&self.inner.shared),
+        }
     }
 
     /// Writes what is queued, then the statistics, and closes the file. Connections that are still tapped end
@@ -231,13 +255,64 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// One tapped connection. Dropping it without [`closed`](Self::closed) reads as giving up on it.
-#[derive(Debug)]
-pub struct TapConn {
+/// The way to the writer.
+#[derive(Clone, Debug)]
+struct Line {
     clock: Clock,
     /// `None` where the tap was closed before.
     queue: Option<SyncSender<Record>>,
     shared: Arc<Shared>,
+}
+
+impl Line {
+    fn record(&self, layer: Layer, length: usize, payload: Vec<Bytes>) {
+        let Some(queue) = &self.queue else { return };
+        let mut record = Record { time: self.clock.wall_nanos(), layer, length, payload };
+        let mut held = record.held();
+        let before = self.shared.queued.fetch_add(held, Ordering::Relaxed);
+        if before.saturating_add(held) > QUEUE_BYTES {
+            self.shared.queued.fetch_sub(held, Ordering::Relaxed);
+            record.payload = Vec::new();
+            held = 0;
+        }
+        let packets = record.packets();
+        if queue.try_send(record).is_err() {
+            self.shared.queued.fetch_sub(held, Ordering::Relaxed);
+            self.shared.dropped.fetch_add(packets, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One tapped UDP socket. Clones tap the same one.
+#[derive(Clone, Debug)]
+pub struct TapUdp {
+    line: Line,
+    role: Role,
+}
+
+impl TapUdp {
+    /// Notes a datagram the socket took; its pieces are shared, not copied. `local` is the address it left from.
+    pub fn sent(&self, local: SocketAddr, remote: SocketAddr, pieces: Vec<Bytes>) {
+        self.datagram(local, remote, self.role == Role::Client, pieces);
+    }
+
+    /// Notes a datagram that was read from the socket, addressed to `local`.
+    pub fn received(&self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        let pieces = vec![Bytes::copy_from_slice(bytes)];
+        self.datagram(remote, local, self.role == Role::Server, pieces);
+    }
+
+    fn datagram(&self, from: SocketAddr, to: SocketAddr, from_opener: bool, pieces: Vec<Bytes>) {
+        let length = pieces.iter().fold(0usize, |n, p| n.saturating_add(p.len()));
+        let datagram = Datagram { from: canonical(from), to: canonical(to), from_opener };
+        self.line.record(Layer::Udp(datagram), length, pieces);
+    }
+}
+
+/// One tapped connection. Dropping it without [`closed`](Self::closed) reads as giving up on it.
+#[derive(Debug)]
+pub struct TapConn {
+    line: Line,
     local: SocketAddr,
     remote: SocketAddr,
     role: Role,
@@ -329,13 +404,12 @@ impl TapConn {
         }
         let segment = self.next(by, flag::PSH | flag::ACK);
         self.count(by, length);
-        self.queue(Record { time: self.clock.wall_nanos(), segment, length, payload, acked: true });
+        self.line.record(Layer::Tcp { segment, acked: true }, length, payload);
     }
 
     fn segment(&mut self, by: By, flags: u8) {
         let segment = self.next(by, flags);
-        let time = self.clock.wall_nanos();
-        self.queue(Record { time, segment, length: 0, payload: Vec::new(), acked: false });
+        self.line.record(Layer::Tcp { segment, acked: false }, 0, Vec::new());
     }
 
     fn next(&self, by: By, flags: u8) -> Segment {
@@ -351,22 +425,6 @@ impl TapConn {
     fn count(&mut self, by: By, length: usize) {
         let seq = if by == By::Us { &mut self.ours } else { &mut self.theirs };
         *seq = later(*seq, length);
-    }
-
-    fn queue(&self, mut record: Record) {
-        let Some(queue) = &self.queue else { return };
-        let mut held = record.held();
-        let before = self.shared.queued.fetch_add(held, Ordering::Relaxed);
-        if before.saturating_add(held) > QUEUE_BYTES {
-            self.shared.queued.fetch_sub(held, Ordering::Relaxed);
-            record.payload = Vec::new();
-            held = 0;
-        }
-        let packets = record.packets();
-        if queue.try_send(record).is_err() {
-            self.shared.queued.fetch_sub(held, Ordering::Relaxed);
-            self.shared.dropped.fetch_add(packets, Ordering::Relaxed);
-        }
     }
 }
 

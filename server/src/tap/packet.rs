@@ -1,4 +1,4 @@
-//! Ethernet, IP and TCP headers around bytes that a socket carried.
+//! Ethernet, IP, TCP and UDP headers around bytes that a socket carried.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,6 +26,7 @@ const MAC_OPENER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const MAC_LISTENER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// Largest window there is: 65535 x 2^14 bytes, so that no segment can fill it.
 const WINDOW: u16 = 0xffff;
 const WINDOW_SCALE: u8 = 14;
@@ -52,66 +53,105 @@ pub fn later(seq: u32, length: usize) -> u32 {
     seq.wrapping_add(u32::try_from(length & 0xffff_ffff).unwrap_or(0))
 }
 
+/// Who sends a UDP datagram to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Sender.
+    pub from: SocketAddr,
+    /// Receiver.
+    pub to: SocketAddr,
+    /// True where the sender is the side that speaks first.
+    pub from_opener: bool,
+}
+
 /// The headers of a segment that carries `length` bytes; `payload` are those bytes, or nothing where they are
 /// not at hand any more: the TCP checksum is then left zero, and nobody can check it in a packet cut short.
 pub fn headers(out: &mut Vec<u8>, segment: &Segment, length: usize, payload: &[Bytes]) {
+    let Segment { from, to, from_opener, .. } = *segment;
+    let mut tcp = tcp_header(segment);
+    let sum = around(out, &Datagram { from, to, from_opener }, TCP, &tcp, length);
+    if let Some(sum) = over(sum, length, payload) {
+        put(&mut tcp, 16, sum);
+    }
+    out.extend_from_slice(&tcp);
+}
+
+/// The headers of a datagram; `length` and `payload` as for [`headers`].
+pub fn datagram_headers(out: &mut Vec<u8>, datagram: &Datagram, length: usize, payload: &[Bytes]) {
+    let whole = u16::try_from(length.saturating_add(8)).unwrap_or(u16::MAX);
+    let mut udp = Vec::with_capacity(8);
+    udp.extend_from_slice(&datagram.from.port().to_be_bytes());
+    udp.extend_from_slice(&datagram.to.port().to_be_bytes());
+    udp.extend_from_slice(&whole.to_be_bytes());
+    udp.extend_from_slice(&[0, 0]);
+    let sum = around(out, datagram, UDP, &udp, length);
+    if let Some(sum) = over(sum, length, payload) {
+        // Zero would say that there is none: a sum of zero is sent as all ones (RFC 768).
+        put(&mut udp, 6, if sum == 0 { u16::MAX } else { sum });
+    }
+    out.extend_from_slice(&udp);
+}
+
+/// Writes what goes around `header` and `length` bytes behind it; returns the sum over pseudo-header and header.
+fn around(out: &mut Vec<u8>, ends: &Datagram, protocol: u8, header: &[u8], length: usize) -> Checksum {
     let (source, destination) =
-        if segment.from_opener { (MAC_OPENER, MAC_LISTENER) } else { (MAC_LISTENER, MAC_OPENER) };
+        if ends.from_opener { (MAC_OPENER, MAC_LISTENER) } else { (MAC_LISTENER, MAC_OPENER) };
     out.extend_from_slice(&destination);
     out.extend_from_slice(&source);
 
-    let tcp = tcp_header(segment);
-    let tcp_length = tcp.len().saturating_add(length);
+    let length = header.len().saturating_add(length);
     let ip_start = out.len().saturating_add(2);
     let mut sum = Checksum::default();
-    match (segment.from.ip(), segment.to.ip()) {
+    match (ends.from.ip(), ends.to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             out.extend_from_slice(&[0x08, 0x00]);
-            let total = u16::try_from(tcp_length.saturating_add(20)).unwrap_or(u16::MAX);
+            let total = u16::try_from(length.saturating_add(20)).unwrap_or(u16::MAX);
             // Version 4, 5 words; no identification, since nothing is ever fragmented (RFC 6864 §4.1); DF;
             // time to live 64.
             out.extend_from_slice(&[0x45, 0]);
             out.extend_from_slice(&total.to_be_bytes());
-            out.extend_from_slice(&[0, 0, 0x40, 0, 64, TCP, 0, 0]);
+            out.extend_from_slice(&[0, 0, 0x40, 0, 64, protocol, 0, 0]);
             out.extend_from_slice(&from.octets());
             out.extend_from_slice(&to.octets());
-            let mut header = Checksum::default();
-            header.add(out.get(ip_start..).unwrap_or_default());
-            let at = ip_start.saturating_add(10);
-            if let Some(field) = out.get_mut(at..at.saturating_add(2)) {
-                field.copy_from_slice(&header.finish().to_be_bytes());
-            }
+            let mut ip = Checksum::default();
+            ip.add(out.get(ip_start..).unwrap_or_default());
+            put(out, ip_start.saturating_add(10), ip.finish());
             sum.add(&from.octets());
             sum.add(&to.octets());
         }
         (from, to) => {
             let (from, to) = (v6(from), v6(to));
             out.extend_from_slice(&[0x86, 0xdd]);
-            let payload_length = u16::try_from(tcp_length).unwrap_or(u16::MAX);
+            let payload_length = u16::try_from(length).unwrap_or(u16::MAX);
             out.extend_from_slice(&[0x60, 0, 0, 0]);
             out.extend_from_slice(&payload_length.to_be_bytes());
-            out.extend_from_slice(&[TCP, 64]);
+            out.extend_from_slice(&[protocol, 64]);
             out.extend_from_slice(&from);
             out.extend_from_slice(&to);
             sum.add(&from);
             sum.add(&to);
         }
     }
-    // The rest of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1): protocol and TCP length. Both IP versions
+    // The rest of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1): protocol and length. Both IP versions
     // sum to the same, whatever their field widths.
-    sum.add(&[0, TCP]);
-    sum.add(&u32::try_from(tcp_length).unwrap_or(u32::MAX).to_be_bytes());
-    sum.add(&tcp);
-    let tcp_start = out.len();
-    out.extend_from_slice(&tcp);
-    if length == 0 || !payload.is_empty() {
-        for piece in payload {
-            sum.add(piece);
-        }
-        let at = tcp_start.saturating_add(16);
-        if let Some(field) = out.get_mut(at..at.saturating_add(2)) {
-            field.copy_from_slice(&sum.finish().to_be_bytes());
-        }
+    sum.add(&[0, protocol]);
+    sum.add(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    sum.add(header);
+    sum
+}
+
+/// The sum with the payload; none where that is not at hand.
+fn over(mut sum: Checksum, length: usize, payload: &[Bytes]) -> Option<u16> {
+    if length > 0 && payload.is_empty() {
+        return None;
+    }
+    payload.iter().for_each(|piece| sum.add(piece));
+    Some(sum.finish())
+}
+
+fn put(out: &mut [u8], at: usize, value: u16) {
+    if let Some(field) = out.get_mut(at..at.saturating_add(2)) {
+        field.copy_from_slice(&value.to_be_bytes());
     }
 }
 
@@ -236,6 +276,35 @@ mod tests {
             check(from, to, &[b"x"]);
             check(from, to, &[b"abc", b"", b"d", b"efghi", b"\xff\xff\xff"]);
             check(from, to, &[&LONG]);
+        }
+    }
+
+    #[test]
+    fn datagrams_have_checksums_too() {
+        for (from, to) in [("10.0.0.1:8000", "192.168.7.9:5000"), ("[fe80::1]:8000", "[2001:db8::2]:5000")] {
+            for body in [b"".as_slice(), b"x", b"rtp and more", &[0xff; 1400]] {
+                let ends =
+                    Datagram { from: from.parse().unwrap(), to: to.parse().unwrap(), from_opener: true };
+                let mut packet = Vec::new();
+                datagram_headers(&mut packet, &ends, body.len(), &[Bytes::copy_from_slice(body)]);
+                packet.extend_from_slice(body);
+                let sliced = SlicedPacket::from_ethernet(&packet).unwrap();
+                let Some(TransportSlice::Udp(udp)) = sliced.transport else { panic!("no UDP") };
+                assert_eq!((udp.source_port(), udp.destination_port(), udp.payload()), (8000, 5000, body));
+                let header = udp.to_header();
+                let want = match sliced.net.unwrap() {
+                    NetSlice::Ipv4(ip) => {
+                        assert_eq!(
+                            ip.header().header_checksum(),
+                            ip.header().to_header().calc_header_checksum()
+                        );
+                        header.calc_checksum_ipv4(&ip.header().to_header(), body).unwrap()
+                    }
+                    NetSlice::Ipv6(ip) => header.calc_checksum_ipv6(&ip.header().to_header(), body).unwrap(),
+                    NetSlice::Arp(_) => panic!("ARP"),
+                };
+                assert_eq!(udp.checksum(), want, "{from} {to} {} bytes", body.len());
+            }
         }
     }
 

@@ -289,6 +289,14 @@ fn tshark_finds_nothing_to_complain_about() {
             });
         }
     });
+    for (local, remote) in [("127.0.0.1:8000", "127.0.0.1:6000"), ("[::1]:8000", "[::1]:6000")] {
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        let udp = tap.datagrams(Role::Server);
+        for n in 0..300usize {
+            udp.sent(local, remote, vec![Bytes::from(vec![0x80; 12]), Bytes::from(vec![n as u8; n * 5])]);
+            udp.received(local, remote, &vec![0x81; n % 40 + 8]);
+        }
+    }
     tap.close();
     assert_eq!(tap.counts().dropped, 0);
     let tshark = |filter: &str| {
@@ -309,6 +317,31 @@ fn tshark_finds_nothing_to_complain_about() {
         String::from_utf8(out.stdout).unwrap()
     };
     assert_eq!(tshark("tcp.analysis.flags || tcp.checksum.status==0 || ip.checksum.status==0"), "");
-    assert_eq!(tshark("tcp.checksum.status==1").lines().count() as u64, tap.counts().written);
+    assert_eq!(tshark("udp.checksum.status==0 || udp.checksum.zero"), "");
+    assert_eq!(tshark("udp.checksum.status==1").lines().count(), 2 * 2 * 300);
+    assert_eq!(tshark("tcp.checksum.status==1").lines().count() as u64, tap.counts().written - 2 * 2 * 300);
     assert_eq!(tshark("tcp.flags.reset==1").lines().count(), 4);
+}
+
+#[test]
+fn datagrams_keep_their_bounds_their_times_and_their_lengths() {
+    for (local, remote) in [("10.0.0.1:8000", "10.0.0.2:5000"), ("[2001:db8::1]:8000", "[2001:db8::2]:5000")]
+    {
+        let (tap, memory) = in_memory(100, 0);
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        let udp = tap.datagrams(Role::Server);
+        udp.received(local, remote, &[7; 30]);
+        udp.sent(local, remote, vec![Bytes::from_static(b"head"), Bytes::from(vec![9; 1400])]);
+        udp.received(local, remote, b"");
+        tap.close();
+        let (_, packets) = blocks(&memory.0.lock().unwrap());
+        let headers = if local.is_ipv4() { 42 } else { 62 };
+        let lengths: Vec<_> = packets.iter().map(|p| (p.kept.len(), p.length)).collect();
+        assert_eq!(lengths, [(headers + 30, headers + 30), (100, headers + 1404), (headers, headers)]);
+        assert_eq!(packets[0].kept[headers..], [7; 30]);
+        assert_eq!(packets[1].kept[headers..headers + 4], *b"head");
+        // Who speaks first has the same place on the made-up link in either direction.
+        assert_eq!(packets[0].kept[..6], packets[1].kept[6..12]);
+        assert_eq!(tap.counts().written, 3);
+    }
 }

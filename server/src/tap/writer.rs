@@ -11,8 +11,8 @@ use wire::pcapng::write::{
     InterfaceOptions, SectionOptions, Statistics, interface, packet, section_header, statistics,
 };
 
-use super::packet::{MAX_SEGMENT, Segment, flag, headers, later};
-use super::{Record, Shared, TapState};
+use super::packet::{MAX_SEGMENT, Segment, datagram_headers, flag, headers, later};
+use super::{Layer, Record, Shared, TapState};
 use crate::clock::Clock;
 use crate::config::TapConfig;
 
@@ -116,17 +116,33 @@ impl Writer {
             self.shared.dropped.fetch_add(record.packets(), Ordering::Relaxed);
             return;
         }
-        let Record { segment, length, payload, acked, .. } = record;
+        let Record { layer, length, payload, .. } = record;
+        let cut = length > 0 && payload.is_empty();
+        match layer {
+            Layer::Tcp { segment, acked } => self.segments(&segment, acked, length, payload, cut),
+            Layer::Udp(datagram) => {
+                self.packet(length, &payload, |out| datagram_headers(out, &datagram, length, &payload));
+                self.count_cut(cut);
+            }
+        }
+        if self.gathered.len() >= GATHER {
+            self.write_out();
+        }
+    }
+
+    fn count_cut(&self, cut: bool) {
+        self.shared.cut.fetch_add(u64::from(cut), Ordering::Relaxed);
+    }
+
+    fn segments(&mut self, segment: &Segment, acked: bool, length: usize, payload: Vec<Bytes>, cut: bool) {
         let mut pieces = Pieces::new(payload);
-        let cut = length > 0 && pieces.is_empty();
         let mut seq = segment.seq;
         let mut left = length;
         loop {
             let n = left.min(MAX_SEGMENT);
-            self.packet(&Segment { seq, ..segment }, n, &pieces.take(n));
-            if cut {
-                self.shared.cut.fetch_add(1, Ordering::Relaxed);
-            }
+            let pieces = pieces.take(n);
+            self.packet(n, &pieces, |out| headers(out, &Segment { seq, ..*segment }, n, &pieces));
+            self.count_cut(cut);
             seq = later(seq, n);
             left = left.saturating_sub(n);
             if left == 0 {
@@ -134,7 +150,7 @@ impl Writer {
             }
         }
         if acked {
-            let Segment { from, to, from_opener, ack, .. } = segment;
+            let Segment { from, to, from_opener, ack, .. } = *segment;
             let answer = Segment {
                 from: to,
                 to: from,
@@ -143,17 +159,15 @@ impl Writer {
                 ack: seq,
                 flags: flag::ACK,
             };
-            self.packet(&answer, 0, &[]);
-        }
-        if self.gathered.len() >= GATHER {
-            self.write_out();
+            self.packet(0, &[], |out| headers(out, &answer, 0, &[]));
         }
     }
 
-    fn packet(&mut self, segment: &Segment, length: usize, payload: &[Bytes]) {
+    /// Writes a packet of `length` payload bytes; `write` makes what goes before them.
+    fn packet(&mut self, length: usize, payload: &[Bytes], write: impl FnOnce(&mut Vec<u8>)) {
         let mut header = std::mem::take(&mut self.header);
         header.clear();
-        headers(&mut header, segment, length, payload);
+        write(&mut header);
         let whole = header.len().saturating_add(length);
         let mut room = self.snap;
         let mut kept: Vec<&[u8]> = Vec::with_capacity(payload.len().saturating_add(1));
@@ -223,10 +237,6 @@ struct Pieces {
 impl Pieces {
     fn new(pieces: Vec<Bytes>) -> Self {
         Self { left: pieces.into() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.left.is_empty()
     }
 
     fn take(&mut self, n: usize) -> Vec<Bytes> {
