@@ -153,6 +153,7 @@ impl View {
             rtt_ms: stats.rtt_ns.filter(|_| !self.synthetic).map(|ns| round3(seconds(ns) * 1000.0)),
             complete: whole,
             unsent: None,
+            segments: None,
             connections: vec![self.connection(client, server)],
             filter: filter(client, server),
             tracks: session

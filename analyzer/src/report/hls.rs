@@ -51,6 +51,7 @@ pub(super) fn session(
         rtt_ms: rtt.map(|ns| round3(seconds(ns) * 1000.0)),
         complete: outcome.complete,
         unsent: None,
+        segments: Some(outcome.segments),
         connections: parts.iter().map(|part| connection(part, first_ns)).collect(),
         filter: filters(&parts),
         tracks: tracks.into_iter().filter(worth_showing).map(crate::track::Stats::into_model).collect(),

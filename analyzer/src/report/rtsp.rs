@@ -40,7 +40,6 @@ pub(super) fn session(
         let ended = outcome.torn_down || matches!(part.end, End::Fin | End::Reset);
         part.stats.is_whole() && part.clean && ended
     };
-    let lost = outcome.figures.iter().any(|figures| figures.lost > 0);
     let rtt = parts.first().and_then(|part| part.stats.rtt_ns).filter(|_| !synthetic);
     let session = Session {
         id,
@@ -66,8 +65,9 @@ pub(super) fn session(
             .map(|ns| round3(seconds(ns.saturating_sub(start_ns)) * 1000.0)),
         retransmitted_bytes: (!synthetic).then_some(retransmitted),
         rtt_ms: rtt.map(|ns| round3(seconds(ns) * 1000.0)),
-        complete: !lost && parts.iter().all(whole),
+        complete: parts.iter().all(whole),
         unsent: None,
+        segments: None,
         connections: parts.iter().map(|part| connection(part, first_ns)).collect(),
         filter: filters(&parts, &outcome.udp_pairs),
         tracks: outcome

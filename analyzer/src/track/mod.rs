@@ -8,7 +8,7 @@ pub mod rtp;
 pub mod rtsp;
 mod stats;
 
-pub use stats::{CodecInfo, Stats};
+pub use stats::{CodecInfo, Network, Stats};
 
 /// The place `bytes` further on.
 fn advance(at: crate::flow::At, bytes: usize) -> crate::flow::At {

@@ -39,6 +39,7 @@ pub struct Stats {
     /// What the bitstream says; the last configuration seen.
     pub info: CodecInfo,
     declared: BTreeMap<String, String>,
+    reported: BTreeMap<String, String>,
     /// Pictures or audio frames.
     pub frames: u64,
     /// Pictures a decoder can start at.
@@ -51,8 +52,23 @@ pub struct Stats {
     gop: GopCounter,
     /// Frames a second, where something better than the steps between frames tells them.
     rate: Option<f64>,
-    /// Packets lost and jitter in milliseconds, where the transport numbers packets.
-    network: Option<(u64, Option<f64>)>,
+    /// Where the transport numbers packets.
+    network: Option<Network>,
+}
+
+/// What became of a track's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Network {
+    /// Different packets.
+    pub packets: u64,
+    /// Numbers that never came.
+    pub lost: u64,
+    /// Packets that came after a higher number.
+    pub reordered: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Interarrival jitter at the end, in milliseconds.
+    pub jitter_ms: Option<f64>,
 }
 
 /// The timeline in unwrapped milliseconds.
@@ -88,6 +104,7 @@ impl Stats {
             kind,
             info: CodecInfo::default(),
             declared: BTreeMap::new(),
+            reported: BTreeMap::new(),
             frames: 0,
             key_frames: 0,
             ends: 0,
@@ -104,9 +121,9 @@ impl Stats {
         self.rate = rate;
     }
 
-    /// Sets what the transport lost, in packets, and its jitter, in milliseconds.
-    pub fn set_network(&mut self, lost: u64, jitter_ms: Option<f64>) {
-        self.network = Some((lost, jitter_ms));
+    /// Sets what became of the packets.
+    pub fn set_network(&mut self, network: Network) {
+        self.network = Some(network);
     }
 
     /// Video, audio or data.
@@ -126,13 +143,17 @@ impl Stats {
 
     /// Keeps what a container claims; the first claim of a name holds.
     pub fn declare(&mut self, name: &str, value: impl Into<String>) {
-        if self.declared.len() < MAX_CLAIMS && !self.declared.contains_key(name) {
-            let mut value = value.into();
-            if value.len() > MAX_CLAIM {
-                value = value.chars().take(MAX_CLAIM / 4).collect();
-            }
-            self.declared.insert(name.to_owned(), value);
-        }
+        keep(&mut self.declared, name, value.into());
+    }
+
+    /// Keeps what the sender or a receiver reports of the track.
+    pub fn report(&mut self, name: &str, value: impl Into<String>) {
+        keep(&mut self.reported, name, value.into());
+    }
+
+    /// What senders and receivers reported.
+    pub fn reported(&self) -> &BTreeMap<String, String> {
+        &self.reported
     }
 
     /// What containers claimed.
@@ -199,9 +220,13 @@ impl Stats {
             end_of_sequence: self.ends,
             key_frames: self.key_frames,
             bytes: self.bytes,
-            lost_packets: self.network.map(|(lost, _)| lost),
-            jitter_ms: self.network.and_then(|(_, jitter)| jitter).map(round3),
-            declared: if self.declared.is_empty() { None } else { Some(self.declared) },
+            packets: self.network.map(|n| n.packets),
+            lost_packets: self.network.map(|n| n.lost),
+            reordered: self.network.map(|n| n.reordered),
+            duplicates: self.network.map(|n| n.duplicates),
+            jitter_ms: self.network.and_then(|n| n.jitter_ms).map(round3),
+            declared: (!self.declared.is_empty()).then_some(self.declared),
+            reported: (!self.reported.is_empty()).then_some(self.reported),
             description,
         }
     }
@@ -287,6 +312,16 @@ impl GopCounter {
             max_frames: self.max,
             mean_s: round3(seconds),
         })
+    }
+}
+
+/// Keeps a claim, bounded; the first of a name holds.
+fn keep(claims: &mut BTreeMap<String, String>, name: &str, mut value: String) {
+    if claims.len() < MAX_CLAIMS && !claims.contains_key(name) {
+        if value.len() > MAX_CLAIM {
+            value = value.chars().take(MAX_CLAIM / 4).collect();
+        }
+        claims.insert(name.to_owned(), value);
     }
 }
 

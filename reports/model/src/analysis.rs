@@ -210,6 +210,9 @@ pub struct Session {
     pub complete: bool,
     /// Bytes the server counted that never reached the wire; null where no server's count is at hand.
     pub unsent: Option<u64>,
+    /// HLS segments fetched, parts included; null in other protocols.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<u64>,
     /// Every connection of the session.
     pub connections: Vec<Connection>,
     /// A Wireshark display filter that shows this session.
@@ -282,12 +285,24 @@ pub struct Track {
     pub bytes: u64,
     /// bytes x 8 over the track's duration, in bits per second.
     pub bps: Option<f64>,
+    /// Different packets that arrived; null where the transport numbers none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
     /// Packets lost; null where the transport numbers none.
     pub lost_packets: Option<u64>,
+    /// Packets that came after one with a higher number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reordered: Option<u64>,
+    /// Packets that came again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u64>,
     /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds; null where the transport has none.
     pub jitter_ms: Option<f64>,
     /// What the container's flags and metadata claim, by claim.
     pub declared: Option<BTreeMap<String, String>>,
+    /// What senders and receivers report of the track (RTCP), by claim: what they counted, not what was counted here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<BTreeMap<String, String>>,
     /// One line for people: `AAC-LC 44100 Hz stereo`.
     pub description: String,
     /// Distance between key frames; null where fewer than two were seen.

@@ -173,6 +173,7 @@ fn client(client: &Client<'_>) -> Value {
         "unsent": s.unsent.filter(|n| *n > 0).map(count),
         "dropped": client.server.map(|c| c.frames_dropped).filter(|n| *n > 0).map(count),
         "filter": s.filter,
+        "segments": s.segments.map(count),
         "connections": s.connections.iter().take(MAX_ROWS).map(connection).collect::<Vec<_>>(),
         "tally": client.tally().map(|t| json!({
             "server_in": count(t.server_in), "wire_in": count(t.wire_in), "apart_in": difference(t.difference_in()),
@@ -209,7 +210,12 @@ fn track(track: &Track) -> Value {
         "frame_rate": track.frame_rate.map(|fps| format!("{} fps", decimal(fps))),
         "rate": rate(track.bps),
         "bytes": count(track.bytes),
+        "packets": track.packets.map(count),
         "lost": track.lost_packets.map(count),
+        "reordered": track.reordered.filter(|n| *n > 0).map(count),
+        "duplicates": track.duplicates.filter(|n| *n > 0).map(count),
+        "reported": track.reported.iter().flatten()
+            .map(|(claim, value)| json!({ "claim": claim, "value": value })).collect::<Vec<_>>(),
         "jitter": track.jitter_ms.map(|ms| millis(Some(ms))),
         "declared": track.declared.iter().flatten().map(|(claim, declared)| json!({
             "claim": claim, "declared": declared, "real": real(claim), "constant": constant(claim),

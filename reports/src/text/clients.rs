@@ -105,6 +105,7 @@ fn about(page: &mut Page, client: &Client<'_>) {
     facts
         .extend(session.retransmitted_bytes.filter(|n| *n > 0).map(|n| format!("{} B sent again", count(n))));
     facts.extend(session.rtt_ms.map(|ms| format!("RTT {}", millis(Some(ms)))));
+    facts.extend(session.segments.map(|n| plural(n, "segment")));
     facts.extend(several_connections(session));
     facts.extend(frames(session));
     let facts = facts.join(" · ");
@@ -148,7 +149,7 @@ fn describe(page: &mut Page, track: &Track) {
         facts.extend(fps.filter(|fps| !track.description.contains(fps.as_str())));
         facts.extend(track.gop.map(|g| gop(&g)));
     }
-    facts.extend(track.lost_packets.filter(|n| *n > 0).map(|n| format!("{} lost", plural(n, "packet"))));
+    facts.extend(network(track));
     facts.extend(track.jitter_ms.map(|ms| format!("jitter {}", millis(Some(ms)))));
     let label = format!("{:>5}", kind(track.kind));
     let (what, facts) = (what.join(", "), facts.join(", "));
@@ -159,6 +160,10 @@ fn describe(page: &mut Page, track: &Track) {
         page.labelled(&label, &what);
         page.labelled("     ", &facts);
     }
+    for (claim, value) in track.reported.iter().flatten().filter(|(claim, _)| claim.starts_with("receiver_"))
+    {
+        page.labelled("    ·", &format!("RTCP {claim} = {value}"));
+    }
     for wrong in contradictions(track) {
         if wrong.constant {
             let text = format!("{} = {} in every AAC tag means nothing", wrong.claim, wrong.declared);
@@ -168,6 +173,20 @@ fn describe(page: &mut Page, track: &Track) {
             page.labelled("    !", &text);
         }
     }
+}
+
+/// `1,565 packets, 4 lost, 5 reordered`: what is not zero.
+fn network(track: &Track) -> Vec<String> {
+    let mut facts: Vec<String> = track.packets.into_iter().map(|n| plural(n, "packet")).collect();
+    let words =
+        [(track.lost_packets, "lost"), (track.reordered, "reordered"), (track.duplicates, "repeated")];
+    facts.extend(words.into_iter().filter_map(|(n, word)| Some((n.filter(|n| *n > 0)?, word))).map(
+        |(n, word)| {
+            let n = if track.packets.is_some() { count(n) } else { plural(n, "packet") };
+            format!("{n} {word}")
+        },
+    ));
+    facts
 }
 
 /// `GOP 60 frames (2 s)`, `GOP 30 to 250, mean 118.5 frames (3.95 s)`.

@@ -40,9 +40,13 @@ pub fn video(frames: u64, key_frames: u64, bytes: u64) -> Track {
         key_frames,
         bytes,
         bps: Some(2_214_000.0),
+        packets: None,
         lost_packets: None,
+        reordered: None,
+        duplicates: None,
         jitter_ms: None,
         declared: Some(BTreeMap::from([("framerate".into(), "30".into()), ("width".into(), "1280".into())])),
+        reported: None,
         description: "H.264 High@3.1 1280x720 30 fps".into(),
         gop: Some(Gop { min_frames: 60, mean_frames: 60.0, max_frames: 60, mean_s: 2.0 }),
     }
@@ -64,12 +68,16 @@ pub fn audio(frames: u64, bytes: u64) -> Track {
         key_frames: 0,
         bytes,
         bps: Some(128_400.0),
+        packets: None,
         lost_packets: None,
+        reordered: None,
+        duplicates: None,
         jitter_ms: None,
         declared: Some(BTreeMap::from([
             ("sound_rate".into(), "44 kHz".into()),
             ("sound_type".into(), "stereo".into()),
         ])),
+        reported: None,
         description: "AAC-LC 48000 Hz stereo".into(),
         gop: None,
     }
@@ -112,6 +120,7 @@ pub fn session(
         rtt_ms: None,
         complete: true,
         unsent: None,
+        segments: None,
         connections: vec![Connection {
             client,
             server,

@@ -178,6 +178,8 @@ pub struct Outcome {
     pub times: (i64, i64),
     /// Payload to the server and to the client.
     pub bytes: [u64; 2],
+    /// Segments fetched.
+    pub segments: u64,
     /// The first whole picture, or audio frame where there is no video, nanoseconds since 1970.
     pub first_frame_ns: Option<i64>,
     /// The connections it used, shared ones too.
@@ -660,6 +662,7 @@ impl Registry {
                     agent: viewer.agent,
                     times: (viewer.first_ns, viewer.last_ns),
                     bytes: viewer.bytes,
+                    segments: viewer.segments,
                     first_frame_ns: viewer.first_frame_ns,
                     complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
                     parts: viewer.parts,

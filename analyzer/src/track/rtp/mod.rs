@@ -16,7 +16,7 @@ use self::report::Reports;
 use self::sequence::{Arrival, Sequence};
 use crate::finding::{Note, Notes};
 use crate::flow::At;
-use crate::track::{CodecInfo, Stats, codec};
+use crate::track::{CodecInfo, Network, Stats, codec};
 
 /// Sources followed in one track after each other; more are one.
 const MAX_SOURCES: u64 = 1000;
@@ -106,23 +106,6 @@ struct Totals {
     jumps: u64,
     jitter_ms: Option<f64>,
     unannounced: u64,
-}
-
-/// The figures of a track when it is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
-    /// Different packets.
-    pub packets: u64,
-    /// Numbers that never came.
-    pub lost: u64,
-    /// Packets that came after a higher number.
-    pub reordered: u64,
-    /// Packets that came again.
-    pub duplicates: u64,
-    /// Sources after each other.
-    pub sources: u64,
-    /// Interarrival jitter at the end, in milliseconds.
-    pub jitter_ms: Option<f64>,
 }
 
 impl Receiver {
@@ -333,7 +316,7 @@ impl Receiver {
     }
 
     /// No more packets come: the figures of the track. What is wrong with it is noted.
-    pub fn finish(&mut self, interleaved: bool, name: &str, notes: &mut Notes) -> Figures {
+    pub fn finish(&mut self, interleaved: bool, name: &str, notes: &mut Notes) -> Network {
         self.finish_held();
         if let Some(source) = self.source.take() {
             self.retire(source);
@@ -344,17 +327,17 @@ impl Receiver {
             self.stats.set_rate(self.pace.rate(self.clock));
         }
         let Totals { packets, lost, reordered, duplicates, jitter_ms, .. } = self.totals;
-        let figures = Figures { packets, lost, reordered, duplicates, sources: self.sources, jitter_ms };
+        let figures = Network { packets, lost, reordered, duplicates, jitter_ms };
         if packets > 0 {
-            self.stats.set_network(lost, jitter_ms);
+            self.stats.set_network(figures);
         }
-        self.reports.declare(&mut self.stats, self.clock);
+        self.reports.tell(&mut self.stats, self.clock);
         self.tell(interleaved, name, figures, notes);
         figures
     }
 
-    fn tell(&self, interleaved: bool, name: &str, figures: Figures, notes: &mut Notes) {
-        let Figures { packets, lost, reordered, duplicates, .. } = figures;
+    fn tell(&self, interleaved: bool, name: &str, figures: Network, notes: &mut Notes) {
+        let Network { packets, lost, reordered, duplicates, .. } = figures;
         if lost > 0 && !self.holes {
             let rule = if interleaved { &spec::rtp::SEQ_TCP_GAP } else { &spec::rtp::SEQ_LOSS };
             let message = if interleaved {

@@ -56,21 +56,21 @@ impl Reports {
     }
 
     /// Tells the track what was claimed about it.
-    pub(super) fn declare(&self, stats: &mut Stats, clock: u32) {
+    pub(super) fn tell(&self, stats: &mut Stats, clock: u32) {
         if let Some(Sender { ntp, timestamp, packets, octets }) = self.sender {
-            stats.declare("sender_report", format!("{packets} packets, {octets} bytes"));
-            stats.declare("ntp", format!("{} at RTP time {timestamp}", unix(ntp)));
+            stats.report("sender_report", format!("{packets} packets, {octets} bytes"));
+            stats.report("ntp", format!("{} at RTP time {timestamp}", unix(ntp)));
         }
         if let Some(rate) = self.measured_clock() {
-            stats.declare("clock_by_sender_reports", format!("{rate:.0} Hz"));
+            stats.report("clock_by_sender_reports", format!("{rate:.0} Hz"));
         }
         if let Some(Block { fraction, lost, jitter }) = self.receiver {
-            let mut text = format!("{lost} packets lost, {}/256 of the latest", fraction);
+            stats.report("receiver_lost", format!("{lost} packets"));
+            stats.report("receiver_fraction_lost", format!("{fraction}/256 since the report before"));
             if clock > 0 {
                 let ms = f64::from(jitter) * 1000.0 / f64::from(clock);
-                text.push_str(&format!(", jitter {ms:.3} ms"));
+                stats.report("receiver_jitter", format!("{ms:.3} ms"));
             }
-            stats.declare("receiver_report", text);
         }
     }
 
@@ -111,12 +111,14 @@ mod tests {
         reports.sender(Sender { ntp: ntp + (2 << 32), timestamp: 179_744, packets: 50, octets: 4000 });
         reports.receiver(Block { fraction: 3, lost: 7, jitter: 90 });
         let mut stats = Stats::new(TrackKind::Video);
-        reports.declare(&mut stats, 90_000);
-        let claim = |name: &str| stats.declared().get(name).cloned().unwrap();
+        reports.tell(&mut stats, 90_000);
+        let claim = |name: &str| stats.reported().get(name).cloned().unwrap();
         assert_eq!(claim("sender_report"), "50 packets, 4000 bytes");
         assert_eq!(claim("ntp"), "1700000002.500000 s since 1970 at RTP time 179744");
         assert_eq!(claim("clock_by_sender_reports"), "90000 Hz");
-        assert_eq!(claim("receiver_report"), "7 packets lost, 3/256 of the latest, jitter 1.000 ms");
+        assert_eq!(claim("receiver_lost"), "7 packets");
+        assert_eq!(claim("receiver_fraction_lost"), "3/256 since the report before");
+        assert_eq!(claim("receiver_jitter"), "1.000 ms");
         assert_eq!(unix(5 << 32), "5.000000 s of the sender's own clock");
     }
 }

@@ -22,7 +22,6 @@ use crate::finding::Note;
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnInfo, ConnStats, Datagram, Dir, End, Missing};
 use crate::track::Stats;
-use crate::track::rtp::Figures;
 
 /// Requests that wait for their response.
 const MAX_REQUESTS: usize = 64;
@@ -115,8 +114,6 @@ pub struct Outcome {
     pub udp_pairs: Vec<(SocketAddr, SocketAddr)>,
     /// What was carried.
     pub tracks: Vec<Stats>,
-    /// Figures of each track's transport.
-    pub figures: Vec<Figures>,
     /// True where the client took its leave.
     pub torn_down: bool,
     /// What is wrong or worth knowing.
@@ -238,7 +235,7 @@ impl Registry {
             if parts.is_empty() {
                 continue;
             }
-            let figures = session.finish();
+            session.finish();
             let carrier = session.carrier();
             let first = |kind| {
                 let tracks = session.tracks.iter().filter(|t| t.receiver.stats.kind() == kind);
@@ -272,7 +269,6 @@ impl Registry {
                 first_frame_ns,
                 udp_pairs,
                 tracks,
-                figures,
                 torn_down: session.torn_down,
                 notes: session.notes.into_vec(),
             });

@@ -287,7 +287,7 @@ impl Session {
                     for (ssrc, items) in chunks {
                         let name = items.iter().find(|(kind, _)| *kind == rtcp::CNAME);
                         if let (Some(track), Some((_, name))) = (self.source(ssrc), name) {
-                            track.receiver.stats.declare("cname", name.as_str());
+                            track.receiver.stats.report("cname", name.as_str());
                         }
                     }
                 }
@@ -334,11 +334,11 @@ impl Session {
         }
     }
 
-    /// The session is over: the figures of its tracks, in their order.
-    pub(super) fn finish(&mut self) -> Vec<crate::track::rtp::Figures> {
+    /// The session is over: what its tracks carried is put together.
+    pub(super) fn finish(&mut self) {
         let mut notes = std::mem::take(&mut self.notes);
         let side = usize::from(!self.publishes);
-        let mut figures = Vec::new();
+        let mut packets = 0u64;
         for track in &mut self.tracks {
             let interleaved = track.carrier == Carrier::Interleaved;
             if let Some((_, length)) = track.receiver.finish_held().filter(|_| !interleaved)
@@ -346,13 +346,13 @@ impl Session {
             {
                 *bytes = bytes.saturating_add(length);
             }
-            figures.push(track.receiver.finish(interleaved, &track.name, &mut notes));
+            let network = track.receiver.finish(interleaved, &track.name, &mut notes);
+            packets = packets.saturating_add(network.packets);
         }
         self.notes = notes;
-        if self.role == Role::Control && figures.iter().any(|f| f.packets > 0) {
+        if self.role == Role::Control && packets > 0 {
             self.role = if self.publishes { Role::Publisher } else { Role::Viewer };
         }
-        figures
     }
 
     /// Something about the whole session.
