@@ -135,3 +135,41 @@ fn captures_cut_or_damaged_anywhere_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn publishers_over_udp_and_interleaved() {
+    // The clip's first two seconds: RTP packets of the picture and of the sound, and audio frames.
+    for (case, transport, agent, packets, sounds) in [
+        ("gst-record-udp", Transport::Udp, "GStreamer/1.22.0", [134, 94], 94),
+        ("ffmpeg-record-tcp", Transport::Interleaved, "Lavf59.27.100", [129, 18], 90),
+    ] {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../captures/{case}/input.pcap"));
+        let mut analyzer = Analyzer::new(Options::default());
+        analyzer.file(&file).unwrap();
+        let analysis = analyzer.finish();
+        let [session] = &analysis.sessions[..] else { panic!("{case}: {:#?}", analysis.sessions) };
+        assert_eq!((session.role, session.transport), (Role::Publisher, transport), "{case}");
+        assert_eq!(
+            (session.path.as_deref(), session.agent.as_deref()),
+            (Some("live/clip"), Some(agent)),
+            "{case}"
+        );
+        assert!(session.complete, "{case}");
+        let (video, audio) = (track(session, TrackKind::Video), track(session, TrackKind::Audio));
+        assert_eq!((video.codec.as_deref(), video.frames, video.key_frames), (Some("h264"), 52, 2), "{case}");
+        assert_eq!((audio.codec.as_deref(), audio.profile.as_deref()), (Some("aac"), Some("LC")), "{case}");
+        assert_eq!(audio.frames, sounds, "{case}");
+        for (track, packets) in [video, audio].into_iter().zip(packets) {
+            assert!(track.packets == Some(packets) && track.jitter_ms.is_some(), "{case}: {track:#?}");
+            let network = (track.lost_packets, track.reordered, track.duplicates);
+            assert_eq!(network, (Some(0), Some(0), Some(0)), "{case}");
+        }
+        // What RTCP reports stands apart from what the description declares; ffmpeg's ends before its first report.
+        let reported = audio.reported.as_ref().and_then(|reported| reported.get("sender_report"));
+        let sent = (transport == Transport::Udp).then(|| "94 packets, 24586 bytes".to_owned());
+        assert_eq!(reported, sent.as_ref(), "{case}");
+        let declared = audio.declared.as_ref().unwrap();
+        assert!(declared.contains_key("rtpmap") && !declared.contains_key("sender_report"), "{case}");
+        assert_eq!(analysis.findings, [], "{case}");
+    }
+}
