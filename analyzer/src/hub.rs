@@ -45,11 +45,11 @@ enum Conn {
     /// RTMP, or what may be it.
     Rtmp(Box<Tracker>, ConnInfo),
     /// RTSP.
-    Rtsp(Box<rtsp::Tracker>),
+    Rtsp(Box<rtsp::Tracker>, ConnInfo),
     /// HTTP/1.
     Http(Box<http::Tracker>),
-    /// Nothing we follow so far.
-    Other(ConnInfo),
+    /// Nothing we follow so far; true where blocks of RTSP were looked for in vain.
+    Other(ConnInfo, bool),
 }
 
 /// Is told what the packets carry.
@@ -86,8 +86,8 @@ impl Hub {
     /// Makes a connection what its first bytes say, and hands over what was kept.
     fn become_of(&mut self, conn: ConnId, info: &ConnInfo, speech: Speech, pieces: Vec<(Dir, At, Piece)>) {
         let slot = match speech {
-            Speech::Rtsp => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, false))),
-            Speech::RtspInside => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, true))),
+            Speech::Rtsp => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, false)), *info),
+            Speech::RtspInside => Conn::Rtsp(Box::new(rtsp::Tracker::new(info, true)), *info),
             Speech::Http => {
                 self.bandwidth.forget(Line::Conn(conn));
                 Conn::Http(Box::new(http::Tracker::new(info)))
@@ -106,12 +106,13 @@ impl Hub {
     /// Lets go of a connection that turned out to be nothing we follow.
     fn drop_other(&mut self, conn: ConnId) {
         let Some(slot) = self.conns.get_mut(&conn) else { return };
-        if let Conn::Rtmp(tracker, info) = slot
-            && tracker.verdict() == Verdict::Other
-        {
-            *slot = Conn::Other(*info);
-            self.bandwidth.forget(Line::Conn(conn));
-        }
+        let other = match slot {
+            Conn::Rtmp(tracker, info) if tracker.verdict() == Verdict::Other => Conn::Other(*info, false),
+            Conn::Rtsp(tracker, info) if tracker.is_hopeless() => Conn::Other(*info, true),
+            _ => return,
+        };
+        *slot = other;
+        self.bandwidth.forget(Line::Conn(conn));
     }
 
     /// Remembers under which series the packets of a session count: `first` where it is its connection's first.
@@ -131,7 +132,7 @@ impl Handler for Hub {
     }
 
     fn packet(&mut self, conn: ConnId, _: Dir, time_ns: i64, bytes: u64) {
-        if bytes > 0 && !matches!(self.conns.get(&conn), None | Some(Conn::Other(_) | Conn::Http(_))) {
+        if bytes > 0 && !matches!(self.conns.get(&conn), None | Some(Conn::Other(..) | Conn::Http(_))) {
             self.bandwidth.add(Line::Conn(conn), time_ns, bytes);
         }
     }
@@ -145,9 +146,12 @@ impl Handler for Hub {
                     self.drop_other(conn);
                 }
             }
-            Conn::Rtsp(tracker) => {
+            Conn::Rtsp(tracker, _) => {
                 let before = tracker.session();
                 tracker.data(dir, at, bytes, &mut self.rtsp);
+                if tracker.is_hopeless() {
+                    return self.drop_other(conn);
+                }
                 let (after, first) = (tracker.session(), tracker.is_first_session());
                 if before != after {
                     self.line_of(conn, after, first);
@@ -180,11 +184,12 @@ impl Handler for Hub {
                     self.become_of(conn, &info, speech, pieces);
                 }
             },
-            Conn::Other(info) => {
+            Conn::Other(info, in_vain) => {
                 // A stream that was joined late or cut by a loss is taken up where a message begins a packet.
-                let info = *info;
+                let (info, in_vain) = (*info, *in_vain);
                 let speech = sniff::judge(&info, bytes);
-                if matches!(speech, Speech::Rtsp | Speech::Http | Speech::RtspInside) {
+                let inside = speech == Speech::RtspInside && !in_vain;
+                if matches!(speech, Speech::Rtsp | Speech::Http) || inside {
                     self.become_of(conn, &info, speech, Vec::new());
                     self.data(conn, dir, at, bytes);
                 }
@@ -201,7 +206,7 @@ impl Handler for Hub {
                     self.drop_other(conn);
                 }
             }
-            Conn::Rtsp(tracker) => tracker.gap(dir, at, len, why, &mut self.rtsp),
+            Conn::Rtsp(tracker, _) => tracker.gap(dir, at, len, why, &mut self.rtsp),
             Conn::Http(tracker) => {
                 tracker.gap(dir, at, len, why, &mut self.hls);
                 let bandwidth = &mut self.bandwidth;
@@ -217,7 +222,7 @@ impl Handler for Hub {
                 let (info, pieces) = (kept.info, std::mem::take(&mut kept.pieces));
                 self.become_of(conn, &info, speech, pieces);
             }
-            Conn::Other(_) => {}
+            Conn::Other(..) => {}
         }
     }
 
@@ -230,7 +235,7 @@ impl Handler for Hub {
                 }
                 Err(note) => note,
             },
-            Some(Conn::Rtsp(mut tracker)) => {
+            Some(Conn::Rtsp(mut tracker, _)) => {
                 // The end may bring a first session: its packets are this connection's.
                 let was_rtsp = tracker.finish(&mut self.rtsp, stats);
                 self.line_of(conn, tracker.session(), tracker.is_first_session());
@@ -294,5 +299,55 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, n: u64) {
         self.0 = (self.0.rotate_left(8) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+
+    const CONN: ConnId = ConnId(1);
+
+    /// A connection to port 554 that the capture joins inside of an interleaved block.
+    fn joined_late() -> (Hub, u64) {
+        let mut hub = Hub::new(0);
+        let (a, b) = ("10.0.0.1:554".parse().unwrap(), "10.0.0.2:40000".parse().unwrap());
+        hub.opened(CONN, &ConnInfo { a, b, client_known: false, time_ns: 0, frame: 1 });
+        hub.data(CONN, Dir::AToB, at(0), b"$\0\x05\x00 the rest of a block");
+        assert!(matches!(hub.conns.get(&CONN), Some(Conn::Rtsp(..))));
+        (hub, 24)
+    }
+
+    fn at(offset: u64) -> At {
+        At { time_ns: 0, frame: 1, offset, ready_ns: 0 }
+    }
+
+    #[test]
+    fn blocks_are_not_looked_for_without_end() {
+        let (mut hub, mut sent) = joined_late();
+        let noise: Vec<u8> = (0..=u8::MAX).rev().cycle().take(64 << 10).collect();
+        while matches!(hub.conns.get(&CONN), Some(Conn::Rtsp(..))) {
+            hub.packet(CONN, Dir::AToB, 0, noise.len() as u64);
+            hub.data(CONN, Dir::AToB, at(sent), &noise);
+            sent += noise.len() as u64;
+            assert!(sent < 5 << 20, "still looked into after {sent} bytes");
+        }
+        // It is not tried again where a packet happens to begin like a block, but where a message begins one.
+        hub.data(CONN, Dir::AToB, at(sent), b"$\0\0\x10 is no block");
+        assert!(matches!(hub.conns.get(&CONN), Some(Conn::Other(..))));
+        assert_eq!(hub.bandwidth.peak_bps(Line::Conn(CONN)), None);
+        hub.data(CONN, Dir::BToA, at(0), b"PAUSE rtsp://h/live/a RTSP/1.0\r\nCSeq: 9\r\n\r\n");
+        assert!(matches!(hub.conns.get(&CONN), Some(Conn::Rtsp(..))));
+    }
+
+    #[test]
+    fn blocks_found_late_make_a_session() {
+        let (mut hub, sent) = joined_late();
+        let block = [&[b'$', 0, 0, 12, 0x80, 96, 0, 1][..], &[0; 8]].concat();
+        let blocks: Vec<u8> = [vec![7; 3000], block.repeat(20)].concat();
+        hub.data(CONN, Dir::AToB, at(sent), &blocks);
+        hub.data(CONN, Dir::AToB, at(sent + blocks.len() as u64), &vec![1; 6 << 20]);
+        assert!(matches!(hub.conns.get(&CONN), Some(Conn::Rtsp(..))));
     }
 }

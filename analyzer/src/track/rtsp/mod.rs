@@ -17,7 +17,7 @@ use self::describe::Tracks;
 use self::framer::Framer;
 use self::receive::Receiver;
 pub use self::session::Carrier;
-use self::session::{Port, Session};
+use self::session::{Port, Ports, Session};
 use crate::finding::Note;
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnInfo, ConnStats, Datagram, Dir, End, Missing};
@@ -135,17 +135,16 @@ impl Registry {
     fn route(&mut self, no: SessionNo, index: usize) {
         self.make_room();
         let Some(track) = self.get(no).and_then(|session| session.tracks.get(index)) else { return };
-        let (client, server) = (track.client, track.server);
-        let ports = |end: Option<(std::net::IpAddr, u16, u16)>| {
-            end.into_iter().flat_map(|(ip, rtp, rtcp)| {
-                [(SocketAddr::new(ip, rtp), Port::Rtp), (SocketAddr::new(ip, rtcp), Port::Rtcp)]
-            })
-        };
+        let (client, server, agreed) = (track.client, track.server, track.agreed);
         // Where both have one port, that of RTP stays: what is RTCP on it is seen by its type.
-        for (address, port) in ports(client).collect::<Vec<_>>().into_iter().rev() {
-            self.routes.insert(address, Route { session: no, track: index, port });
+        for (address, port) in addresses(client).into_iter().rev() {
+            let other = self.routes.get(&address).filter(|route| (route.session, route.track) != (no, index));
+            // What was only asked for takes no port away from a session that goes on.
+            if agreed || other.is_none_or(|route| self.is_over(route.session)) {
+                self.routes.insert(address, Route { session: no, track: index, port });
+            }
         }
-        for (address, port) in ports(server) {
+        for (address, port) in addresses(server) {
             let routes = self.servers.entry(address).or_default();
             // A server with one port pair for all clients keeps the latest of them in mind.
             if routes.len() >= 256 {
@@ -153,6 +152,27 @@ impl Registry {
             }
             routes.retain(|r| (r.session, r.track, r.port) != (no, index, port));
             routes.push(Route { session: no, track: index, port });
+        }
+    }
+
+    fn is_over(&self, no: SessionNo) -> bool {
+        let session = usize::try_from(no.0).ok().and_then(|n| self.sessions.get(n));
+        session.is_none_or(|session| session.torn_down)
+    }
+
+    /// A SETUP was refused: nothing is sent to the ports it named, unless an earlier one was agreed to.
+    fn refuse(&mut self, no: SessionNo, index: usize) {
+        let mine = |route: &Route| (route.session, route.track) == (no, index);
+        let Some((client, server)) = self.get(no).and_then(|session| session.refuse(index)) else { return };
+        for (address, _) in addresses(client) {
+            if self.routes.get(&address).is_some_and(mine) {
+                self.routes.remove(&address);
+            }
+        }
+        for (address, _) in addresses(server) {
+            if let Some(routes) = self.servers.get_mut(&address) {
+                routes.retain(|route| !mine(route));
+            }
         }
     }
 
@@ -275,6 +295,12 @@ impl Registry {
         }
         outcomes
     }
+}
+
+/// Where RTP and RTCP of one side are sent to.
+fn addresses(end: Option<Ports>) -> Vec<(SocketAddr, Port)> {
+    let Some((ip, rtp, rtcp)) = end else { return Vec::new() };
+    vec![(SocketAddr::new(ip, rtp), Port::Rtp), (SocketAddr::new(ip, rtcp), Port::Rtcp)]
 }
 
 /// Follows one connection.

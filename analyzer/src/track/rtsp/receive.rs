@@ -240,11 +240,10 @@ impl Receiver<'_> {
 
     fn set_up(&mut self, no: SessionNo, head: &Head<'_>, track: Option<usize>, agreed: bool) {
         let Some(index) = track else { return };
-        let Some(session) = self.registry.get(no) else { return };
         if !agreed {
-            session.refuse(index);
-            return;
+            return self.registry.refuse(no, index);
         }
+        let Some(session) = self.registry.get(no) else { return };
         let transports = head.field("Transport").and_then(|value| Transport::parse_all(value).ok());
         if let Some(transport) = transports.as_ref().and_then(|list| list.first()) {
             session.agree(index, transport, true);

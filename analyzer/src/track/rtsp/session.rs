@@ -23,6 +23,9 @@ pub enum Carrier {
     Interleaved,
 }
 
+/// An address with its ports of RTP and RTCP.
+pub(super) type Ports = (IpAddr, u16, u16);
+
 /// A track that was set up.
 #[derive(Debug)]
 pub(super) struct Track {
@@ -32,12 +35,12 @@ pub(super) struct Track {
     /// Channels of RTP and RTCP.
     channels: Option<(u8, u8)>,
     /// The client's address with its RTP and RTCP ports.
-    pub(super) client: Option<(IpAddr, u16, u16)>,
+    pub(super) client: Option<Ports>,
     /// The server's.
-    pub(super) server: Option<(IpAddr, u16, u16)>,
+    pub(super) server: Option<Ports>,
     pub(super) receiver: Receiver,
     /// True once a response agreed.
-    agreed: bool,
+    pub(super) agreed: bool,
     /// True once it is known what a description says of it.
     described: bool,
     name: String,
@@ -141,7 +144,10 @@ impl Session {
             let base = url.rsplit_once('/').filter(|_| described.is_some()).map_or(url, |(base, _)| base);
             self.path = path_of(base);
         }
-        self.agree(index, offer, false);
+        // What was agreed on stands until something else is.
+        if self.tracks.get(index).is_some_and(|track| !track.agreed) {
+            self.agree(index, offer, false);
+        }
         Some(index)
     }
 
@@ -189,13 +195,11 @@ impl Session {
         }
     }
 
-    /// A SETUP was refused.
-    pub(super) fn refuse(&mut self, index: usize) {
-        if let Some(track) = self.tracks.get_mut(index).filter(|track| !track.agreed) {
-            track.channels = None;
-            track.client = None;
-            track.server = None;
-        }
+    /// A SETUP was refused: without one that was agreed to before, the track loses the ports it had, client's first.
+    pub(super) fn refuse(&mut self, index: usize) -> Option<(Option<Ports>, Option<Ports>)> {
+        let track = self.tracks.get_mut(index).filter(|track| !track.agreed)?;
+        track.channels = None;
+        Some((track.client.take(), track.server.take()))
     }
 
     /// The track of a channel.
