@@ -142,7 +142,7 @@ pub struct Publish {
 /// Arguments of `analyze`.
 #[derive(Debug, ClapArgs)]
 pub struct Analyze {
-    /// pcap or pcapng files; several are read one after another.
+    /// pcap or pcapng files, also packed with gzip or zstd; several are one timeline, - is the standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// How to print the result.

@@ -5,15 +5,18 @@ use std::path::Path;
 
 use model::Analysis;
 
-use crate::capture::{self, CaptureError, Problem};
+use crate::capture::{self, CaptureError, Merged, Packet, Problem};
 use crate::finding::Note;
-use crate::flow::{Flows, Limits};
+use crate::flow::{Duplicates, Flows, Fragments, Limits, frame_of};
 use crate::hub::Hub;
 use crate::measure::conversations::Conversations;
 use crate::report::{self, Parts};
 
 /// Faults of capture files kept as findings of their own.
 const MAX_FAULTS: usize = 200;
+
+/// Datagrams put together of one packet: fragments inside a tunnel that was fragmented itself.
+const MAX_NESTED: usize = 4;
 
 /// What an analysis may use.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +32,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Analyzer {
     flows: Flows,
+    fragments: Fragments,
+    duplicates: Duplicates,
     conversations: Conversations,
     hub: Option<Hub>,
     first_ns: Option<i64>,
@@ -41,6 +46,8 @@ impl Analyzer {
     pub fn new(options: Options) -> Self {
         Self {
             flows: Flows::new(options.flows),
+            fragments: Fragments::default(),
+            duplicates: Duplicates::default(),
             conversations: Conversations::default(),
             hub: None,
             first_ns: None,
@@ -52,66 +59,101 @@ impl Analyzer {
     /// Reads a capture file as far as it goes; returns its packets. What is wrong with it becomes a finding; an
     /// error comes back only where no packet could be read.
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<u64, CaptureError> {
-        let name = path.as_ref().display().to_string();
-        let opened = capture::Reader::open(path);
-        self.read(name, opened)
+        self.files(&[path])
+    }
+
+    /// Reads capture files as one timeline: of all files, the packet with the earliest time comes next. A file that cannot
+    /// be read is a finding, and an error only where none can. `-` is the standard input.
+    pub fn files<P: AsRef<Path>>(&mut self, paths: &[P]) -> Result<u64, CaptureError> {
+        let names = paths.iter().map(|path| path.as_ref().display().to_string()).collect();
+        self.read(names, Merged::open(paths))
     }
 
     /// Reads a capture from anything; `name` stands for the file.
     pub fn reader(&mut self, name: &str, source: impl Read + Send + 'static) -> Result<u64, CaptureError> {
-        let opened = capture::Reader::new(name, source);
-        self.read(name.to_owned(), opened)
+        self.read(vec![name.to_owned()], Merged::one(capture::Reader::new(name, source)))
     }
 
-    fn read(
-        &mut self,
-        name: String,
-        opened: Result<capture::Reader, CaptureError>,
-    ) -> Result<u64, CaptureError> {
-        let index = self.captures.len();
-        let mut reader = match opened {
-            Ok(reader) => reader,
-            Err(error) => {
-                self.captures.push(model::Capture { file: name, ..model::Capture::default() });
-                self.fault(index, &error);
-                return Err(error);
-            }
-        };
+    fn read(&mut self, names: Vec<String>, mut merged: Merged) -> Result<u64, CaptureError> {
+        let base = self.captures.len();
+        let several = base > 0 || names.len() > 1;
+        self.captures
+            .extend(names.into_iter().map(|file| model::Capture { file, ..model::Capture::default() }));
         let mut first_error = None;
-        while let Some(next) = reader.next() {
+        while let Some((index, interfaces, next)) = merged.next() {
+            let file = base.saturating_add(index);
             match next {
-                Ok(packet) => {
-                    let first_ns = *self.first_ns.get_or_insert(packet.time_ns);
-                    let hub = self.hub.get_or_insert_with(|| Hub::new(first_ns));
-                    hub.file = index;
-                    let parsed = packet.parse();
-                    self.conversations.add(packet.time_ns, packet.orig_len, &parsed);
-                    self.flows.packet(packet.number, packet.time_ns, &parsed, hub);
-                }
+                Ok(packet) => self.packet(file, &packet, several || interfaces > 1),
                 Err(error) => {
-                    self.fault(index, &error);
+                    self.fault(file, &error);
                     first_error.get_or_insert(error);
                 }
             }
         }
-        let summary = reader.summary();
-        let packets = summary.packets;
-        if let Some(dropped) = reader.dropped().filter(|dropped| *dropped > 0) {
-            let rule = &spec::capture::PACKETS_DROPPED;
-            let message = format!("the capturing machine dropped {dropped} packets");
-            let note =
-                Note::new(rule, message).want_got("0 packets dropped", format!("{dropped} packets dropped"));
-            self.faults.push((index, note));
+        let mut packets = 0u64;
+        for index in 0..merged.len() {
+            let file = base.saturating_add(index);
+            let Some(reader) = merged.ended(index) else { continue };
+            let summary = reader.summary();
+            packets = packets.saturating_add(summary.packets);
+            self.dropped(file, reader.dropped());
+            if let Some(capture) = self.captures.get_mut(file) {
+                *capture = summary;
+            }
         }
-        self.captures.push(summary);
         match first_error {
             Some(error) if packets == 0 => Err(error),
             _ => Ok(packets),
         }
     }
 
+    /// Takes in one packet of the capture with this index; `elsewhere` says that there may be copies of it, from other
+    /// interfaces or files.
+    fn packet(&mut self, file: usize, packet: &Packet<'_>, elsewhere: bool) {
+        let first_ns = *self.first_ns.get_or_insert(packet.time_ns);
+        let hub = self.hub.get_or_insert_with(|| Hub::new(first_ns));
+        hub.file = file;
+        let parsed = packet.parse();
+        self.conversations.add(packet.time_ns, packet.orig_len, &parsed);
+        if elsewhere || parsed.interface.is_some() {
+            let interface = u64::from(packet.interface) << 24 ^ u64::from(parsed.interface.unwrap_or(0));
+            let place = u64::try_from(file).unwrap_or(0) << 48 ^ interface;
+            if self.duplicates.is_copy(place, packet.time_ns, &parsed) {
+                return;
+            }
+        }
+        let frame = frame_of(file, packet.number);
+        if parsed.ip.is_none_or(|ip| ip.fragment.is_none()) {
+            self.flows.packet(frame, packet.time_ns, &parsed, hub);
+            return;
+        }
+        let mut whole = self.fragments.add(packet.time_ns, &parsed);
+        for _ in 0..MAX_NESTED {
+            let Some(datagram) = whole.take() else { return };
+            let parsed = datagram.parse();
+            if parsed.ip.is_some_and(|ip| ip.fragment.is_some()) {
+                whole = self.fragments.add(packet.time_ns, &parsed);
+            } else {
+                self.flows.packet(frame, packet.time_ns, &parsed, hub);
+            }
+        }
+    }
+
+    fn dropped(&mut self, file: usize, dropped: Option<u64>) {
+        let Some(dropped) = dropped.filter(|dropped| *dropped > 0) else { return };
+        let rule = &spec::capture::PACKETS_DROPPED;
+        let message = format!("the capturing machine dropped {dropped} packets");
+        let note =
+            Note::new(rule, message).want_got("0 packets dropped", format!("{dropped} packets dropped"));
+        self.faults.push((file, note));
+    }
+
     fn fault(&mut self, file: usize, error: &CaptureError) {
         let rule = match &error.problem {
+            // A packed file that ends too early.
+            Problem::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                &spec::capture::FILE_CUT
+            }
             Problem::Io(_) | Problem::Format(_) => &spec::capture::FILE_UNREADABLE,
             Problem::Cut { .. } => &spec::capture::FILE_CUT,
             Problem::Damaged(_) => &spec::capture::BLOCK_DAMAGED,
@@ -138,6 +180,17 @@ impl Analyzer {
         let first_ns = self.first_ns.unwrap_or(0);
         let mut hub = self.hub.take().unwrap_or_else(|| Hub::new(first_ns));
         self.flows.finish(&mut hub);
+        let whole_story = [
+            (&spec::capture::PACKETS_TWICE, self.duplicates.copies(), "packets were captured more than once"),
+            (&spec::capture::FRAGMENTS_MISSING, self.fragments.dropped(), "datagrams lack fragments"),
+        ];
+        for (rule, count, what) in whole_story {
+            if count > 0 {
+                let mut note = Note::new(rule, format!("{count} {what}"));
+                note.count = count;
+                self.faults.push((self.captures.len().saturating_sub(1), note));
+            }
+        }
         report::analysis(Parts {
             first_ns,
             captures: self.captures,

@@ -33,10 +33,11 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     let synthetic = captures.iter().any(|capture| capture.synthetic);
     let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
 
-    let mut findings = Findings { first_ns, list: Vec::new() };
+    let mut findings = Findings { first_ns, files: Vec::new(), list: Vec::new() };
     for (index, note) in faults {
         findings.add(note, None, file_name(index));
     }
+    findings.files = captures.iter().map(|capture| capture.file.clone()).collect();
     let mut sessions: Vec<Session> = Vec::new();
     let mut series: Vec<(String, Vec<Line>)> = Vec::new();
     for entry in closed {
@@ -186,6 +187,8 @@ fn worth_showing(stats: &crate::track::Stats) -> bool {
 
 struct Findings {
     first_ns: i64,
+    /// Names of the captures.
+    files: Vec<String>,
     list: Vec<Finding>,
 }
 
@@ -198,15 +201,16 @@ impl Findings {
             return;
         }
         let Note { rule, at, want, got, message, count, .. } = note;
+        let file = at.and_then(|at| self.files.get(at.file()).cloned()).or(file);
         self.list.push(Finding {
             rule: rule.id.to_owned(),
             level: rule.level.to_string(),
             severity: severity(rule.severity),
             session,
             file,
-            frame: at.map(|at| at.frame),
+            frame: at.map(|at| at.number()),
             stream_offset: at.map(|at| at.offset),
-            filter: at.map(|at| format!("frame.number == {}", at.frame)),
+            filter: at.map(|at| format!("frame.number == {}", at.number())),
             time_s: at.map(|at| seconds(at.time_ns.saturating_sub(self.first_ns))),
             want,
             got,

@@ -267,7 +267,7 @@ fn fragments_show_ports_in_the_first_only() {
         let extension = [6, 0, (offset >> 8) as u8, (offset & 0xf8) as u8 | u8::from(more), 0, 0, 0, 9];
         let bytes = behind_extensions(ip_number::IPV6_FRAGMENTATION_HEADER, &extension);
         let packet = parse(LinkType::RAW, &bytes, bytes.len() as u32);
-        let fragment = Fragment { id: 9, offset: u32::from(offset), more };
+        let fragment = Fragment { id: 9, offset: u32::from(offset), more, next: 6 };
         assert_eq!(packet.ip.unwrap().fragment, Some(fragment));
         assert_eq!(packet.ports.is_some(), ports);
 
@@ -281,6 +281,7 @@ fn fragments_show_ports_in_the_first_only() {
         bytes.extend_from_slice(&[0, 1, 0, 2, 11, 184, 0, 0]);
         bytes.extend_from_slice(&[5; 20]);
         let packet = parse(LinkType::IPV4, &bytes, bytes.len() as u32);
+        let fragment = Fragment { next: 17, ..fragment };
         assert_eq!(packet.ip.unwrap().fragment, Some(fragment));
         assert_eq!(packet.ports, ports.then_some((1, 2)));
         assert_eq!(packet.payload_len, if ports { 20 } else { 0 });

@@ -35,9 +35,7 @@ pub fn run(args: &Analyze, common: &Common) -> Ended {
 /// A file of which no packet could be read is an error; whatever follows a first packet is a finding.
 fn read(args: &Analyze) -> Result<Analysis, Failure> {
     let mut analyzer = Analyzer::new(Options::default());
-    for file in &args.files {
-        analyzer.file(file).map_err(Failure::usage)?;
-    }
+    analyzer.files(&args.files).map_err(Failure::usage)?;
     Ok(analyzer.finish())
 }
 

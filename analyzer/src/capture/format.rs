@@ -6,9 +6,10 @@ use super::buffer::Buffer;
 use super::{Format, Place, Problem, Trouble, pcap, pcapng};
 
 /// First bytes of files that are no pcap, what they are, and what helps.
-const OTHERS: [(&[u8], &str); 12] = [
-    (b"\x1f\x8b", "compressed with gzip; unpack it with `gunzip`"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with `unzstd`"),
+const OTHERS: [(&[u8], &str); 22] = [
+    (b"\x1f\x8b", "compressed twice; unpack it once with `gunzip`"),
+    (b"\x28\xb5\x2f\xfd", "compressed twice; unpack it once with `unzstd`"),
+    (b"BZh", "compressed with bzip2; unpack it with `bunzip2`"),
     (b"\x04\x22\x4d\x18", "compressed with lz4; unpack it with `unlz4`"),
     (b"\xfd7zXZ\0", "compressed with xz; unpack it with `unxz`"),
     (b"PK\x03\x04", "a ZIP archive; unpack it"),
@@ -18,6 +19,15 @@ const OTHERS: [(&[u8], &str); 12] = [
     (b"TRSNIFF data", "a Sniffer capture; `editcap -F pcapng IN OUT` converts it"),
     (b"XCP\0", "a NetXRay capture; `editcap -F pcapng IN OUT` converts it"),
     (b"\x1c\x00\x01\xac", "an IXIA capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"\x05VNF", "a Visual Networks capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"\x7fver", "a Savvius Peek capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"btsnoop\0", "a Bluetooth capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"iptrace ", "an AIX iptrace capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"ObserverPktBuffe", "a Network Instruments capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"\xaa\xaa\xaa\xaa", "an InfoVista 5View capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"\0\0\x02\0\x12\x05\0\x10", "a Tektronix K12 capture; `editcap -F pcapng IN OUT` converts it"),
+    (b"RIFF", "a RIFF file, no capture of packets"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM file, no capture of packets"),
     (b"FLV\x01", "an FLV recording, no capture of packets"),
 ];
 

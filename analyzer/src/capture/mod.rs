@@ -1,5 +1,5 @@
 //! Reads capture files front to back, in constant memory: pcap and pcapng of either byte order and any time
-//! resolution, from anything that can be read.
+//! resolution, packed with gzip or zstd or not, from anything that can be read. [`Merged`] reads several as one.
 //!
 //! A cut or damaged file gives what it holds: [`Reader::next`] reports the trouble with its byte position and goes on
 //! at the next place where the file makes sense again.
@@ -13,10 +13,13 @@ use wire::net::LinkType;
 
 use buffer::Buffer;
 pub use error::{CaptureError, Problem};
+pub use merge::Merged;
 
 mod buffer;
+mod compressed;
 mod error;
 mod format;
+mod merge;
 mod pcap;
 mod pcapng;
 mod summary;
@@ -55,6 +58,19 @@ pub struct Reader {
     format: Format,
     summary: Summary,
     place: Place,
+    /// Found by [`peek`](Self::peek) and not taken yet.
+    ahead: Option<Result<Found, Trouble>>,
+}
+
+/// What comes next in a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A packet with this time, in nanoseconds since 1970.
+    Packet(i64),
+    /// Something that cannot be read.
+    Trouble,
+    /// Nothing.
+    End,
 }
 
 #[derive(Debug)]
@@ -75,6 +91,7 @@ enum Place {
 }
 
 /// A packet that was found; its data is in the buffer.
+#[derive(Debug)]
 struct Found {
     time_ns: Option<i64>,
     link: LinkType,
@@ -92,6 +109,7 @@ enum Step {
 }
 
 /// Trouble in a file, and where to go on.
+#[derive(Debug)]
 struct Trouble {
     at: u64,
     problem: Problem,
@@ -114,8 +132,11 @@ impl Trouble {
 }
 
 impl Reader {
-    /// Opens a file.
+    /// Opens a file; `-` is the standard input.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CaptureError> {
+        if path.as_ref() == Path::new("-") {
+            return Self::new("stdin", std::io::stdin());
+        }
         let name = path.as_ref().display().to_string();
         match File::open(path.as_ref()) {
             Ok(file) => Self::new(name, file),
@@ -126,9 +147,16 @@ impl Reader {
     /// Reads from anything; `name` is for messages.
     pub fn new(name: impl Into<String>, source: impl Read + Send + 'static) -> Result<Self, CaptureError> {
         let name = name.into();
-        let mut buffer = Buffer::new(Box::new(source));
+        let source = match compressed::unpacked(Box::new(source)) {
+            Ok(source) => source,
+            Err(error) => return Err(CaptureError { file: name, at: 0, problem: Problem::Io(error) }),
+        };
+        let mut buffer = Buffer::new(source);
         match format::detect(&mut buffer) {
-            Ok(format) => Ok(Self { name, buffer, format, summary: Summary::default(), place: Place::Next }),
+            Ok(format) => {
+                let (summary, place) = (Summary::default(), Place::Next);
+                Ok(Self { name, buffer, format, summary, place, ahead: None })
+            }
             Err(trouble) => Err(CaptureError { file: name, at: trouble.at, problem: trouble.problem }),
         }
     }
@@ -137,7 +165,11 @@ impl Reader {
     /// `None` is the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Result<Packet<'_>, CaptureError>> {
-        match self.advance()? {
+        let step = match self.ahead.take() {
+            Some(step) => step,
+            None => self.advance()?,
+        };
+        match step {
             Ok(found) => {
                 let data = self.buffer.taken(found.data);
                 Some(Ok(self.summary.packet(
@@ -152,6 +184,26 @@ impl Reader {
                 self.place = trouble.then;
                 Some(Err(CaptureError { file: self.name.clone(), at: trouble.at, problem: trouble.problem }))
             }
+        }
+    }
+
+    /// What [`next`](Self::next) will give.
+    pub fn peek(&mut self) -> Next {
+        if self.ahead.is_none() {
+            self.ahead = self.advance();
+        }
+        match &self.ahead {
+            Some(Ok(found)) => Next::Packet(found.time_ns.unwrap_or(self.summary.previous_ns())),
+            Some(Err(_)) => Next::Trouble,
+            None => Next::End,
+        }
+    }
+
+    /// Interfaces that the capture has named so far; one at least.
+    pub fn interfaces(&self) -> usize {
+        match &self.format {
+            Format::Pcap(_) => 1,
+            Format::Pcapng(pcapng) => pcapng.interfaces(),
         }
     }
 

@@ -60,6 +60,11 @@ impl Pcapng {
         self.first_link
     }
 
+    /// Interfaces of all sections so far.
+    pub(super) fn interfaces(&self) -> usize {
+        self.interfaces.len().saturating_add(usize::try_from(self.before).unwrap_or(usize::MAX)).max(1)
+    }
+
     /// True where a section was written by this program's own tap.
     pub(super) fn is_synthetic(&self) -> bool {
         self.synthetic

@@ -42,6 +42,11 @@ impl Summary {
         Packet { number: self.frames, time_ns: self.previous_ns, link, data, orig_len, interface }
     }
 
+    /// The time of a packet that was stored without one.
+    pub(super) fn previous_ns(&self) -> i64 {
+        self.previous_ns
+    }
+
     /// Counts what is no packet.
     pub(super) fn skip(&mut self, frame: bool) {
         self.frames = self.frames.saturating_add(u64::from(frame));

@@ -27,7 +27,8 @@ impl Read for Dribble {
         if self.bytes.is_empty() && self.fail {
             return Err(io::Error::other("the disk is gone"));
         }
-        self.bytes.read(&mut out[..self.turn % 7 + 1])
+        let n = out.len().min(self.turn % 7 + 1);
+        self.bytes.read(&mut out[..n])
     }
 }
 
@@ -265,7 +266,9 @@ fn a_wall_of_interfaces_is_bounded() {
 #[test]
 fn other_files_are_refused_with_advice() {
     assert_eq!(refused(b""), "f: byte 0: the file is empty");
-    assert!(refused(b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").contains("gunzip"));
+    assert!(refused(&gzip(&gzip(&begin()))).contains("compressed twice"));
+    assert!(refused(b"GMBU\0\0\0\0").contains("Network Monitor capture; `editcap -F pcapng"));
+    assert!(refused(b"\x05VNF\0\0\0\0").contains("Visual Networks capture; `editcap -F pcapng"));
     assert!(refused(b"snoop\0\0\0\0\0\0\x02\0\0\0\x04").contains("editcap -F pcapng"));
     assert!(refused(b"just some text, not a capture at all").contains("editcap -F pcapng"));
     let mut erf = vec![0, 0, 0, 0, 1, 2, 3, 4, 2, 4, 0, 24, 0, 0, 0, 6, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -283,4 +286,96 @@ fn a_failing_disk_is_an_error_at_its_place() {
     let dribble = Dribble { bytes: bytes.into(), turn: 0, fail: true };
     let (packets, errors, _) = drain(Reader::new("f", dribble).unwrap());
     assert_eq!((packets.len(), errors), (1, vec![format!("f: byte {length}: the disk is gone")]));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// One-byte packets with these times in seconds.
+fn timed(times: &[u64]) -> Vec<u8> {
+    let mut bytes = begin();
+    for time in times {
+        write::packet(&mut bytes, 0, time * SECOND, &[&[*time as u8]], 1);
+    }
+    bytes
+}
+
+#[test]
+fn packed_captures_are_unpacked_while_reading() {
+    let plain = timed(&[1, 2, 3]);
+    let want = read(&plain).0;
+    for pack in [gzip, zstd] {
+        let (packets, errors, reader) = read(&pack(&plain));
+        assert_eq!(
+            (packets, errors, reader.summary().format),
+            (want.clone(), Vec::new(), "pcapng".to_owned())
+        );
+        // Members one behind the other, cut anywhere in what they hold.
+        for cut in [1, 30, plain.len() / 2, plain.len() - 1] {
+            let members = [pack(&plain[..cut]), pack(&plain[cut..])].concat();
+            assert_eq!(read(&members).0, want, "cut at {cut}");
+        }
+        let many: Vec<u64> = (0..40_000).map(|i| i * 2_654_435_761 % 1_000_000).collect();
+        let packed = pack(&timed(&many));
+        let (packets, errors, _) = read(&packed[..packed.len() / 2]);
+        assert!(!packets.is_empty() && packets.len() < 40_000, "{}", packets.len());
+        assert_eq!(errors.len(), 1, "{errors:?}");
+    }
+}
+
+#[test]
+fn a_small_file_that_unpacks_to_gigabytes_takes_no_memory() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut encoder, &begin()).unwrap();
+    io::Write::write_all(&mut encoder, &vec![0; 64 << 20]).unwrap();
+    let (packets, errors, reader) = read(&encoder.finish().unwrap());
+    assert_eq!((packets.len(), errors.len()), (0, 1));
+    assert!(reader.buffer.capacity() <= 1 << 20);
+}
+
+/// Each packet's file and first byte, and the errors.
+fn merge(files: &[Vec<u8>]) -> (Vec<(usize, u8)>, Vec<String>, Vec<u64>) {
+    let directory = std::env::temp_dir().join(format!("streamgauge-merge-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let paths: Vec<_> = (0..files.len()).map(|n| directory.join(format!("{unique}-{n}"))).collect();
+    paths.iter().zip(files).for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    let mut merged = Merged::open(&paths);
+    let (mut packets, mut errors) = (Vec::new(), Vec::new());
+    while let Some((file, _, next)) = merged.next() {
+        match next {
+            Ok(packet) => packets.push((file, packet.data[0])),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    let counts = (0..files.len()).filter_map(|n| merged.ended(n)).map(|r| r.summary().packets).collect();
+    paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    (packets, errors, counts)
+}
+
+#[test]
+fn several_files_are_one_timeline() {
+    let files = [timed(&[2, 5, 9]), gzip(&timed(&[1, 6, 6, 7])), timed(&[])];
+    let (packets, errors, counts) = merge(&files);
+    assert_eq!(packets, [(1, 1), (0, 2), (0, 5), (1, 6), (1, 6), (1, 7), (0, 9)]);
+    assert_eq!((errors, counts), (Vec::new(), vec![3, 4, 0]));
+    let (packets, errors, counts) =
+        merge(&[timed(&[4]), b"no capture at all".to_vec(), timed(&[3])[..80].to_vec()]);
+    assert_eq!((packets, counts), (vec![(0, 4)], vec![1, 0]));
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn a_long_ring_of_files_is_opened_as_its_time_comes() {
+    let files: Vec<_> = (0..60).rev().map(|n| timed(&[n * 3, n * 3 + 1, n * 3 + 4])).collect();
+    let (packets, errors, counts) = merge(&files);
+    assert!(packets.is_sorted_by_key(|(_, time)| *time), "{packets:?}");
+    assert_eq!((packets.len(), errors.len(), counts), (180, 0, vec![3; 60]));
 }

@@ -14,10 +14,14 @@ use std::net::SocketAddr;
 use wire::net::{Packet, Transport};
 
 use conn::{Arrival, Conn, Fit};
+pub use duplicates::Duplicates;
+pub use fragments::{Fragments, Whole};
 use hash::Key;
 use table::Table;
 
 mod conn;
+mod duplicates;
+mod fragments;
 mod half;
 pub(crate) mod hash;
 mod table;
@@ -60,18 +64,39 @@ pub struct ConnInfo {
     pub frame: u64,
 }
 
+/// Bits of a frame's number; those above say which capture it is from (see [`At::frame`]).
+const FRAME_BITS: u32 = 40;
+
+/// A frame of the capture with this index, as [`Flows::packet`] and [`At::frame`] name it.
+pub fn frame_of(file: usize, number: u64) -> u64 {
+    u64::try_from(file).unwrap_or(0) << FRAME_BITS | number & ((1 << FRAME_BITS) - 1)
+}
+
 /// Where a piece of a stream comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     /// Time of the packet that carried the bytes, nanoseconds since 1970.
     pub time_ns: i64,
-    /// Its frame number, 1-based.
+    /// Its frame number, 1-based; of several captures, the one with index 0. For the others see
+    /// [`number`](Self::number) and [`file`](Self::file).
     pub frame: u64,
     /// Offset of the first byte in its direction's stream; 0 is the first payload byte.
     pub offset: u64,
     /// Time of the packet that completed the stream up to here: later than [`time_ns`](Self::time_ns) where the
     /// bytes waited behind a hole.
     pub ready_ns: i64,
+}
+
+impl At {
+    /// Frame number in its capture, 1-based as in Wireshark.
+    pub fn number(&self) -> u64 {
+        self.frame & ((1 << FRAME_BITS) - 1)
+    }
+
+    /// Index of the capture.
+    pub fn file(&self) -> usize {
+        usize::try_from(self.frame >> FRAME_BITS).unwrap_or(0)
+    }
 }
 
 /// Why bytes are missing.

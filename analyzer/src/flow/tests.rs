@@ -459,7 +459,7 @@ fn datagrams_are_handed_on_and_a_first_fragment_lacks_the_rest() {
     p.transport = Transport::Udp(Udp { length: 11 });
     w.put(&p);
     p.transport = Transport::Udp(Udp { length: 3_008 });
-    let fragment = wire::net::Fragment { id: 1, offset: 0, more: true };
+    let fragment = wire::net::Fragment { id: 1, offset: 0, more: true, next: 17 };
     p.ip = p.ip.map(|ip| Ip { fragment: Some(fragment), ..ip });
     w.put(&p);
     assert_eq!(w.finish().datagrams, [(3, 3), (3, 3_000)]);

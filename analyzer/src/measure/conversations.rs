@@ -1,6 +1,7 @@
 //! Wireshark's conversation tables: frame bytes as on the wire by address pair and by port pair.
 //!
-//! Every packet counts once in the table of its addresses and once in that of its ports. Fragments are not put
+//! Every packet counts once in the table of its addresses and once in that of its ports; in a tunnel, it counts so for
+//! the tunnel's own addresses and ports and for those inside. Fragments are not put
 //! together: the first one shows its ports, the others count for their addresses only. Packets quoted in ICMP errors
 //! do not count. A port pair that several connections used one after the other is one row.
 
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use model::{Conversation, Endpoint};
-use wire::net::{Flags, Packet, Transport, protocol};
+use wire::net::{Flags, Ip, Packet, Transport, protocol};
 
 use crate::flow::hash::{Key, Seeded};
 
@@ -55,18 +56,26 @@ struct Count {
 impl Conversations {
     /// Counts a packet of `orig_len` bytes on the wire.
     pub fn add(&mut self, time_ns: i64, orig_len: u32, packet: &Packet<'_>) {
+        for layer in &packet.outer {
+            self.layer(time_ns, orig_len, &layer.ip, layer.ports);
+        }
         let Some(ip) = &packet.ip else { return };
-        let addresses = if ip.src.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 };
-        addresses.count((ip.src, 0), (ip.dst, 0), time_ns, orig_len);
-        let (Some((from, to)), protocol) = (packet.ports, ip.protocol) else { return };
-        let ports = if protocol == protocol::TCP { &mut self.tcp } else { &mut self.udp };
-        let Some(row) = ports.count((ip.src, from), (ip.dst, to), time_ns, orig_len) else { return };
-        if let Transport::Tcp(tcp) = packet.transport
+        if let Some(row) = self.layer(time_ns, orig_len, ip, packet.ports)
+            && let Transport::Tcp(tcp) = packet.transport
             && tcp.flags.has(Flags::SYN)
             && !tcp.flags.has(Flags::ACK)
         {
             row.opened(tcp.seq);
         }
+    }
+
+    /// Counts for one IP header and the ports behind it, of which it returns the row.
+    fn layer(&mut self, time_ns: i64, orig_len: u32, ip: &Ip, ports: Option<(u16, u16)>) -> Option<&mut Row> {
+        let addresses = if ip.src.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 };
+        addresses.count((ip.src, 0), (ip.dst, 0), time_ns, orig_len);
+        let (from, to) = ports?;
+        let table = if ip.protocol == protocol::TCP { &mut self.tcp } else { &mut self.udp };
+        table.count((ip.src, from), (ip.dst, to), time_ns, orig_len)
     }
 
     /// Packets that are in no row because a table was full.
@@ -166,7 +175,7 @@ mod tests {
 
     use std::net::Ipv4Addr;
 
-    use wire::net::{Fragment, Ip, Tcp};
+    use wire::net::{Fragment, Tcp};
 
     use super::*;
 
@@ -229,8 +238,9 @@ mod tests {
         let mut c = Conversations::default();
         for offset in [0, 1480] {
             let mut packet = tcp(1, 2, 0x10, 0);
-            packet.ip =
-                packet.ip.map(|ip| Ip { fragment: Some(Fragment { id: 1, offset, more: true }), ..ip });
+            packet.ip = packet
+                .ip
+                .map(|ip| Ip { fragment: Some(Fragment { id: 1, offset, more: true, next: 6 }), ..ip });
             packet.ports = packet.ports.filter(|_| offset == 0);
             c.add(0, 1500, &packet);
         }

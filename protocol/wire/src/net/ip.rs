@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Fragment, Ip, Packet, tcp, udp};
+use super::{Fragment, Ip, Packet, tcp, tunnel, udp};
 use crate::cursor::Cursor;
 use crate::error::Result;
 use crate::trace::{Field, Trace, field};
@@ -64,14 +64,20 @@ pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP.
     pub const ICMP: u8 = 1;
+    /// IPv4 in IP (RFC 2003).
+    pub const IPV4: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 in IP (RFC 4213).
+    pub const IPV6: u8 = 41;
     /// IPv6 routing header.
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header.
     pub const FRAGMENT: u8 = 44;
+    /// Generic routing encapsulation (RFC 2784).
+    pub const GRE: u8 = 47;
     /// IPsec authentication header.
     pub const AUTHENTICATION: u8 = 51;
     /// ICMPv6.
@@ -80,6 +86,10 @@ pub mod protocol {
     pub const DESTINATION: u8 = 60;
     /// IPv6 mobility header.
     pub const MOBILITY: u8 = 135;
+    /// Host identity protocol, shaped like an extension header.
+    pub const HIP: u8 = 139;
+    /// Shim6, shaped like an extension header.
+    pub const SHIM6: u8 = 140;
 }
 
 /// Reads an IP datagram that had `wire` bytes on the wire, link padding included.
@@ -89,11 +99,38 @@ pub(super) fn decode<'b, T: Trace>(c: &mut Cursor<'b, T>, wire: u32, packet: &mu
         6 => c.group(&IPV6, |c| ipv6(c, wire, packet))?,
         _ => c.group(&IPV4, |c| ipv4(c, wire, packet))?,
     };
+    upper(c, left, packet)
+}
+
+/// Reads what a datagram carries whose header was read before, extension headers first.
+pub(super) fn whole<'b, T: Trace>(
+    c: &mut Cursor<'b, T>,
+    ip: Ip,
+    left: u32,
+    packet: &mut Packet<'b>,
+) -> Result<()> {
+    let left = match ip.src.is_ipv6() {
+        true => extensions(c, packet.ip.insert(ip), left)?,
+        false => {
+            packet.ip = Some(ip);
+            left
+        }
+    };
+    upper(c, left, packet)
+}
+
+/// Reads what follows the IP header: `left` bytes of it were on the wire.
+fn upper<'b, T: Trace>(c: &mut Cursor<'b, T>, left: u32, packet: &mut Packet<'b>) -> Result<()> {
     let Some(ip) = packet.ip else { return Ok(()) };
+    let captured = c.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+    packet.datagram = c.peek().get(..captured).unwrap_or_default();
+    packet.datagram_len = left;
     match ip.protocol {
         _ if ip.fragment.is_some_and(|f| f.offset > 0) => Ok(()),
         protocol::TCP => tcp::decode(c, left, packet),
         protocol::UDP => udp::decode(c, left, packet),
+        _ if ip.fragment.is_some() => Ok(()),
+        protocol::IPV4 | protocol::IPV6 | protocol::GRE => tunnel::in_ip(c, ip.protocol, left, packet),
         _ => Ok(()),
     }
 }
@@ -109,7 +146,7 @@ fn ipv4<T: Trace>(c: &mut Cursor<'_, T>, wire: u32, packet: &mut Packet<'_>) -> 
     c.bits(&DSCP, 6)?;
     c.bits(&ECN, 2)?;
     let total = u32::from(c.u16(&TOTAL_LENGTH)?);
-    let id = u32::from(c.u16(&ID)?);
+    let id = c.u16(&ID)?;
     c.flag(&FLAG_RESERVED)?;
     c.flag(&DONT_FRAGMENT)?;
     let more = c.flag(&MORE_FRAGMENTS)?;
@@ -126,8 +163,9 @@ fn ipv4<T: Trace>(c: &mut Cursor<'_, T>, wire: u32, packet: &mut Packet<'_>) -> 
     if total < header {
         return Err(c.refuse(&TOTAL_LENGTH, 18, "at least the header's length", u64::from(total)));
     }
-    let fragment = (more || offset > 0).then_some(Fragment { id, offset, more });
+    let fragment = (more || offset > 0).then_some(Fragment { id: id.into(), offset, more, next: protocol });
     packet.ip = Some(Ip { src, dst, protocol, fragment, ttl });
+    packet.ip_id = id;
     let options = header.saturating_sub(20);
     c.bytes(&OPTIONS, usize::try_from(options).unwrap_or(0))?;
     Ok(total.min(wire).saturating_sub(header))
@@ -139,22 +177,29 @@ fn ipv6<T: Trace>(c: &mut Cursor<'_, T>, wire: u32, packet: &mut Packet<'_>) -> 
     c.bits(&ECN, 2)?;
     c.bits(&FLOW_LABEL, 20)?;
     let length = u32::from(c.u16(&PAYLOAD_LENGTH)?);
-    let mut next = c.u8(&NEXT_HEADER)?;
+    let next = c.u8(&NEXT_HEADER)?;
     let ttl = c.u8(&HOP_LIMIT)?;
     let src = address6(c, &SOURCE)?;
     let dst = address6(c, &DESTINATION)?;
     let room = wire.saturating_sub(40);
-    let mut left = if length == 0 { room } else { length.min(room) };
+    let left = if length == 0 { room } else { length.min(room) };
     let ip = Ip { src, dst, protocol: next, fragment: None, ttl };
-    let ip = packet.ip.insert(ip);
+    extensions(c, packet.ip.insert(ip), left)
+}
 
+/// Reads the extension headers, of which [`Ip::protocol`] names the first; returns how many of `left` bytes follow them.
+fn extensions<T: Trace>(c: &mut Cursor<'_, T>, ip: &mut Ip, mut left: u32) -> Result<u32> {
     for _ in 0..MAX_EXTENSIONS {
         let before = c.position();
-        let step = match next {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION | protocol::MOBILITY => c
-                .group(&EXTENSION, |c| {
-                    extension(c, &EXTENSION_LENGTH, |n| n.saturating_add(1).saturating_mul(8))
-                })?,
+        let step = match ip.protocol {
+            protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::DESTINATION
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6 => c.group(&EXTENSION, |c| {
+                extension(c, &EXTENSION_LENGTH, |n| n.saturating_add(1).saturating_mul(8))
+            })?,
             protocol::AUTHENTICATION => {
                 c.group(&EXTENSION, |c| extension(c, &AH_LENGTH, |n| n.saturating_add(2).saturating_mul(4)))?
             }
@@ -166,14 +211,13 @@ fn ipv6<T: Trace>(c: &mut Cursor<'_, T>, wire: u32, packet: &mut Packet<'_>) -> 
                 let more = c.flag(&MORE_FRAGMENTS)?;
                 let id = c.u32(&FRAGMENT_ID)?;
                 if more || offset > 0 {
-                    ip.fragment = Some(Fragment { id, offset, more });
+                    ip.fragment = Some(Fragment { id, offset, more, next });
                 }
                 Ok(next)
             })?,
             _ => break,
         };
-        next = step;
-        ip.protocol = next;
+        ip.protocol = step;
         let read = c.position().saturating_sub(before);
         left = left.saturating_sub(u32::try_from(read).unwrap_or(u32::MAX));
         if ip.fragment.is_some_and(|f| f.offset > 0) {

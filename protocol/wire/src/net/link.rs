@@ -30,6 +30,17 @@ static PPPOE_CODE: Field = field("code", "RFC 2516 §6", "0 for data of a sessio
 static PPPOE_SESSION: Field = field("session id", "RFC 2516 §4", "Which session.");
 static PPPOE_LENGTH: Field = field("length", "RFC 2516 §4", "Length of the PPP frame in bytes.");
 static PPP_PROTOCOL: Field = field("PPP protocol", "RFC 1661 §2", "0x0021 IPv4, 0x0057 IPv6.");
+static PPP: Field = field("PPP", "RFC 1661 §2", "The link header of dial-up, mobile and tunnelled lines.");
+static PPP_FRAMING: Field =
+    field("address and control", "RFC 1662 §3.1", "0xFF03, where they are not left out.");
+static MPLS: Field =
+    field("MPLS label", "RFC 3032 §2.1", "Where a provider's network sends the packet next.");
+static LABEL: Field = field("label", "RFC 3032 §2.1", "The label's value.");
+static TRAFFIC_CLASS: Field = field("traffic class", "RFC 5462 §1", "Class of service.");
+static BOTTOM: Field = field("bottom of stack", "RFC 3032 §2.1", "Set in the last label.");
+static LABEL_TTL: Field = field("time to live", "RFC 3032 §2.1", "Routers the packet may still pass.");
+static LLC: Field = field("LLC and SNAP", "IEEE 802.2", "AA AA 03, an organisation and its protocol number.");
+static HDLC: Field = field("Cisco HDLC", "LINKTYPE_C_HDLC", "Address and control of a serial line.");
 static SLL: Field =
     field("Linux cooked capture v1", "LINKTYPE_LINUX_SLL", "What capturing on \"any\" gives.");
 static SLL2: Field =
@@ -53,7 +64,10 @@ static FAMILY: Field =
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const PPPOE_DATA: u16 = 0x8864;
+const MPLS_TYPES: [u16; 2] = [0x8847, 0x8848];
 const VLAN_TYPES: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
+/// LLC with SNAP, and an organisation number that says that an EtherType follows.
+const SNAP: [u8; 6] = [0xaa, 0xaa, 3, 0, 0, 0];
 
 /// VLAN tags we follow in one frame; real ones have at most two.
 const MAX_TAGS: usize = 8;
@@ -67,8 +81,16 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet.
     pub const ETHERNET: Self = Self(1);
+    /// PPP, with or without HDLC framing.
+    pub const PPP: Self = Self(9);
+    /// PPP in HDLC framing.
+    pub const PPP_HDLC: Self = Self(50);
+    /// PPPoE without its Ethernet header.
+    pub const PPP_ETHER: Self = Self(51);
     /// Raw IPv4 or IPv6.
     pub const RAW: Self = Self(101);
+    /// Cisco HDLC.
+    pub const C_HDLC: Self = Self(104);
     /// OpenBSD loopback: the address family in network order.
     pub const LOOP: Self = Self(108);
     /// Linux cooked capture v1.
@@ -82,7 +104,7 @@ impl LinkType {
 
     /// True where [`decode`](super::decode) knows what the packets begin with.
     pub fn is_known(self) -> bool {
-        matches!(self.0, 0 | 1 | 12 | 14 | 101 | 108 | 113 | 228 | 229 | 276)
+        matches!(self.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276)
     }
 }
 
@@ -95,7 +117,9 @@ impl fmt::Display for LinkType {
             6 => "IEEE802_5",
             9 => "PPP",
             12 | 14 | 101 => "RAW",
+            50 => "PPP_HDLC",
             51 => "PPP_ETHER",
+            104 => "C_HDLC",
             105 => "IEEE802_11",
             108 => "LOOP",
             113 => "LINUX_SLL",
@@ -123,14 +147,7 @@ pub(super) fn decode<'b, T: Trace>(
     packet: &mut Packet<'b>,
 ) -> Result<()> {
     match link {
-        LinkType::ETHERNET => {
-            let ethertype = c.group(&ETHERNET, |c| {
-                c.bytes(&DESTINATION, 6)?;
-                c.bytes(&SOURCE, 6)?;
-                c.u16(&ETHERTYPE)
-            })?;
-            by_ethertype(c, ethertype, orig_len, packet)
-        }
+        LinkType::ETHERNET => ethernet(c, orig_len, packet),
         LinkType::LINUX_SLL => {
             let ethertype = c.group(&SLL, |c| {
                 c.u16(&PACKET_TYPE)?;
@@ -145,7 +162,7 @@ pub(super) fn decode<'b, T: Trace>(
             let ethertype = c.group(&SLL2, |c| {
                 let ethertype = c.u16(&PROTOCOL)?;
                 c.u16(&RESERVED)?;
-                c.u32(&INTERFACE)?;
+                packet.interface = Some(c.u32(&INTERFACE)?);
                 c.u16(&ARPHRD)?;
                 c.u8(&PACKET_TYPE)?;
                 c.u8(&ADDRESS_LENGTH)?;
@@ -161,6 +178,15 @@ pub(super) fn decode<'b, T: Trace>(
                 _ => Ok(()),
             }
         }
+        LinkType::PPP | LinkType::PPP_HDLC => ppp(c, orig_len, packet),
+        LinkType::PPP_ETHER => pppoe(c, orig_len, packet),
+        LinkType::C_HDLC => {
+            let ethertype = c.group(&HDLC, |c| {
+                c.bytes(&PPP_FRAMING, 2)?;
+                c.u16(&ETHERTYPE)
+            })?;
+            by_ethertype(c, ethertype, orig_len, packet)
+        }
         LinkType(12 | 14 | 101 | 228 | 229) => ip::decode(c, orig_len, packet),
         _ => Ok(()),
     }
@@ -174,7 +200,71 @@ fn family<T: Trace>(c: &mut Cursor<'_, T>) -> Result<u32> {
     }
 }
 
-fn by_ethertype<'b, T: Trace>(
+/// Reads an Ethernet frame, in a capture or in a tunnel.
+pub(super) fn ethernet<'b, T: Trace>(
+    c: &mut Cursor<'b, T>,
+    orig_len: u32,
+    packet: &mut Packet<'b>,
+) -> Result<()> {
+    let ethertype = c.group(&ETHERNET, |c| {
+        c.bytes(&DESTINATION, 6)?;
+        c.bytes(&SOURCE, 6)?;
+        c.u16(&ETHERTYPE)
+    })?;
+    by_ethertype(c, ethertype, orig_len, packet)
+}
+
+/// Reads a PPP frame, with or without HDLC framing.
+pub(super) fn ppp<'b, T: Trace>(c: &mut Cursor<'b, T>, orig_len: u32, packet: &mut Packet<'b>) -> Result<()> {
+    let protocol = c.group(&PPP, |c| {
+        if c.peek().starts_with(&[0xff, 3]) {
+            c.u16(&PPP_FRAMING)?;
+        }
+        // Protocol numbers below 256 may be sent in one byte (RFC 1661 §6.5); it is odd, a first byte is even.
+        match c.peek() {
+            [first, ..] if first & 1 == 1 => c.u8(&PPP_PROTOCOL).map(u16::from),
+            _ => c.u16(&PPP_PROTOCOL),
+        }
+    })?;
+    match protocol {
+        0x0021 | 0x0057 => ip::decode(c, on_wire(c, orig_len), packet),
+        0x0281 | 0x0283 => labelled(c, orig_len, packet),
+        _ => Ok(()),
+    }
+}
+
+fn pppoe<'b, T: Trace>(c: &mut Cursor<'b, T>, orig_len: u32, packet: &mut Packet<'b>) -> Result<()> {
+    c.group(&PPPOE, |c| {
+        c.u8(&PPPOE_VERSION)?;
+        c.u8(&PPPOE_CODE)?;
+        c.u16(&PPPOE_SESSION)?;
+        c.u16(&PPPOE_LENGTH)
+    })?;
+    ppp(c, orig_len, packet)
+}
+
+/// Reads MPLS labels and the IP packet behind them; other payloads are left alone.
+fn labelled<'b, T: Trace>(c: &mut Cursor<'b, T>, orig_len: u32, packet: &mut Packet<'b>) -> Result<()> {
+    for _ in 0..MAX_TAGS {
+        let bottom = c.group(&MPLS, |c| {
+            c.bits(&LABEL, 20)?;
+            c.bits(&TRAFFIC_CLASS, 3)?;
+            let bottom = c.flag(&BOTTOM)?;
+            c.u8(&LABEL_TTL)?;
+            Ok(bottom)
+        })?;
+        if bottom {
+            return match c.peek().first().map(|first| first >> 4) {
+                Some(4 | 6) => ip::decode(c, on_wire(c, orig_len), packet),
+                _ => Ok(()),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Reads what an EtherType names.
+pub(super) fn by_ethertype<'b, T: Trace>(
     c: &mut Cursor<'b, T>,
     mut ethertype: u16,
     orig_len: u32,
@@ -195,16 +285,16 @@ fn by_ethertype<'b, T: Trace>(
     }
     match ethertype {
         IPV4 | IPV6 => ip::decode(c, on_wire(c, orig_len), packet),
-        PPPOE_DATA => {
-            let protocol = c.group(&PPPOE, |c| {
-                c.u8(&PPPOE_VERSION)?;
-                c.u8(&PPPOE_CODE)?;
-                c.u16(&PPPOE_SESSION)?;
-                c.u16(&PPPOE_LENGTH)?;
-                c.u16(&PPP_PROTOCOL)
+        PPPOE_DATA => pppoe(c, orig_len, packet),
+        _ if MPLS_TYPES.contains(&ethertype) => labelled(c, orig_len, packet),
+        // A length in place of a type, as IEEE 802.3 has it.
+        ..=1500 if c.peek().starts_with(&SNAP) => {
+            let ethertype = c.group(&LLC, |c| {
+                c.bytes(&PROTOCOL, SNAP.len())?;
+                c.u16(&ETHERTYPE)
             })?;
-            match protocol {
-                0x0021 | 0x0057 => ip::decode(c, on_wire(c, orig_len), packet),
+            match ethertype {
+                IPV4 | IPV6 => ip::decode(c, on_wire(c, orig_len), packet),
                 _ => Ok(()),
             }
         }

@@ -1,5 +1,6 @@
-//! Link, network and transport headers of a captured packet: Ethernet II with VLAN tags and PPPoE, Linux
-//! cooked, loopback and raw IP; IPv4, IPv6 with its extension headers; TCP and UDP.
+//! Link, network and transport headers of a captured packet: Ethernet II and 802.3 with VLAN tags, MPLS and PPPoE,
+//! Linux cooked, loopback, PPP and raw IP; IPv4, IPv6 with its extension headers; TCP and UDP; and the tunnels that
+//! carry one of these in another.
 //!
 //! [`decode`] takes a packet apart as far as the capture holds it. A packet that was cut at the snap length is no
 //! error: [`Packet::payload`] is what there is and [`Packet::payload_len`] what was sent. Padding behind the IP
@@ -15,17 +16,25 @@ use crate::trace::Trace;
 mod ip;
 mod link;
 mod tcp;
+mod tunnel;
 mod udp;
 
 pub use ip::protocol;
 pub use link::LinkType;
 pub use tcp::{Flags, TcpOptions};
+pub use tunnel::Tunnel;
 
 /// A packet's headers, and where its payload is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Packet<'b> {
     /// VLAN id of the outermost tag.
     pub vlan: Option<u16>,
+    /// Number of the interface, where the link header tells it (Linux cooked v2).
+    pub interface: Option<u32>,
+    /// Identification of the IPv4 header; 0 in IPv6, which has none.
+    pub ip_id: u16,
+    /// The headers of tunnels around this packet, outermost first.
+    pub outer: Vec<Layer>,
     /// The IP header; none where the packet is no IP or its header is cut.
     pub ip: Option<Ip>,
     /// Source and destination port of TCP or UDP. They may be there without a [`transport`](Self::transport),
@@ -37,8 +46,24 @@ pub struct Packet<'b> {
     pub payload: &'b [u8],
     /// Length of the transport payload on the wire, in bytes.
     pub payload_len: u32,
+    /// What the IP header and its extension headers are followed by, as far as it was captured: of a fragment its piece
+    /// of the datagram.
+    pub datagram: &'b [u8],
+    /// Its length on the wire, in bytes.
+    pub datagram_len: u32,
     /// What could not be read, where the headers end early or contradict themselves.
     pub error: Option<Error>,
+}
+
+/// The headers of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// What kind of tunnel begins behind them.
+    pub tunnel: Tunnel,
+    /// The IP header.
+    pub ip: Ip,
+    /// Source and destination port, of tunnels in UDP.
+    pub ports: Option<(u16, u16)>,
 }
 
 /// What the IP header says.
@@ -65,6 +90,8 @@ pub struct Fragment {
     pub offset: u32,
     /// True where further pieces follow.
     pub more: bool,
+    /// Protocol of what the datagram begins with: in IPv6 that may be an extension header.
+    pub next: u8,
 }
 
 /// The transport header.
@@ -127,6 +154,18 @@ pub fn decode<'b, T: Trace>(c: &mut Cursor<'b, T>, link: LinkType, orig_len: u32
 /// [`decode`] without a tree.
 pub fn parse(link: LinkType, data: &[u8], orig_len: u32) -> Packet<'_> {
     decode(&mut Cursor::new(data), link, orig_len)
+}
+
+/// Takes apart what a datagram carries that was put together from fragments; `ip` is the header of its first one.
+/// `len` is its length on the wire, of which `datagram` is what was captured without a hole.
+pub fn reassembled(ip: Ip, datagram: &[u8], len: u32) -> Packet<'_> {
+    let mut packet = Packet::default();
+    let next = ip.fragment.map_or(ip.protocol, |fragment| fragment.next);
+    let ip = Ip { fragment: None, protocol: next, ..ip };
+    if let Err(error) = ip::whole(&mut Cursor::new(datagram), ip, len, &mut packet) {
+        packet.error = Some(error);
+    }
+    packet
 }
 
 /// Bytes of the packet that were on the wire behind the cursor's position.

@@ -154,3 +154,132 @@ fn names_of_link_types() {
     assert_eq!(names, ["EN10MB", "LINUX_SLL", "LINUX_SLL2", "RAW", "USER0", "LINKTYPE_400"]);
     assert!(!LinkType(253).is_known());
 }
+
+/// `TCP4` and `UDP6` behind the headers of tunnels; each with the outer ports.
+fn tunnelled() -> Vec<(Tunnel, Option<u16>, Vec<u8>)> {
+    let ip4 = |protocol: u8, rest: Vec<u8>| {
+        let total = u8::try_from(20 + rest.len()).unwrap();
+        let header = [0x45, 0, 0, total, 0, 1, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        [&header[..], &rest].concat()
+    };
+    let udp = |port: u16, rest: Vec<u8>| {
+        let [high, low] = port.to_be_bytes();
+        let length = u8::try_from(8 + rest.len()).unwrap();
+        ip4(17, [&[0x9c, 0x40, high, low, 0, length, 0, 0][..], &rest].concat())
+    };
+    let ethernet = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 8, 0];
+    let with = |header: &[u8], rest: &[u8]| [header, rest].concat();
+    let gtp = |optional: &[u8]| {
+        let flags = if optional.is_empty() { 0x30 } else { 0x34 };
+        let length = u8::try_from(optional.len() + TCP4.len()).unwrap();
+        [&[flags, 0xff, 0, length, 0, 0, 0, 9][..], optional, &TCP4].concat()
+    };
+    vec![
+        (Tunnel::IpInIp, None, ip4(4, TCP4.to_vec())),
+        (Tunnel::IpInIp, None, ip4(41, UDP6.to_vec())),
+        (Tunnel::Gre, None, ip4(47, with(&[0, 0, 8, 0], &TCP4))),
+        (Tunnel::Gre, None, ip4(47, with(&[0xb0, 0, 8, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3], &TCP4))),
+        (Tunnel::Gre, None, ip4(47, with(&with(&[0, 0, 0x65, 0x58], &ethernet), &TCP4))),
+        (
+            Tunnel::Gre,
+            None,
+            ip4(
+                47,
+                with(&[0x30, 0x81, 0x88, 0x0b, 0, 51, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xff, 3, 0, 0x21], &TCP4),
+            ),
+        ),
+        (
+            Tunnel::Gre,
+            None,
+            ip4(
+                47,
+                with(&with(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0], &ethernet), &TCP4),
+            ),
+        ),
+        (Tunnel::Vxlan, Some(4789), udp(4789, with(&with(&[8, 0, 0, 0, 0, 0, 5, 0], &ethernet), &TCP4))),
+        (
+            Tunnel::Geneve,
+            Some(6081),
+            udp(6081, with(&with(&[1, 0, 0x65, 0x58, 0, 0, 5, 0, 1, 2, 3, 4], &ethernet), &TCP4)),
+        ),
+        (Tunnel::Gtp, Some(2152), udp(2152, gtp(&[]))),
+        (Tunnel::Gtp, Some(2152), udp(2152, gtp(&[0, 0, 0, 0x85, 1, 0x10, 9, 0]))),
+        (Tunnel::Teredo, Some(3544), udp(3544, UDP6.to_vec())),
+    ]
+}
+
+#[test]
+fn tunnels_are_followed_to_what_is_inside() {
+    for (tunnel, port, bytes) in tunnelled() {
+        let mut c = Cursor::traced(&bytes, Tree::default());
+        let packet = decode(&mut c, LinkType::RAW, u32::try_from(bytes.len()).unwrap());
+        assert_eq!(packet.error, None, "{tunnel:?}");
+        let [layer] = packet.outer[..] else { panic!("{tunnel:?}: {packet:?}") };
+        assert_eq!((layer.tunnel, layer.ports), (tunnel, port.map(|to| (40_000, to))));
+        assert_eq!(layer.ip.src.to_string(), "192.0.2.1");
+        match packet.transport {
+            Transport::Tcp(_) => {
+                assert_eq!((packet.ports, packet.payload), (Some((1935, 50_000)), &b"abc"[..]))
+            }
+            Transport::Udp(_) => {
+                assert_eq!((packet.ports, packet.payload), (Some((8000, 8001)), &UDP6[48..]))
+            }
+            Transport::None => panic!("{tunnel:?}: {packet:?}"),
+        }
+        let mut next = 0;
+        for leaf in c.into_trace().leaves() {
+            assert_eq!(leaf.bits.start, next, "{tunnel:?}");
+            next = leaf.bits.end;
+        }
+        // Cut anywhere, nothing is invented and nothing panics.
+        for cut in 0..bytes.len() {
+            let packet = parse(LinkType::RAW, &bytes[..cut], u32::try_from(bytes.len()).unwrap());
+            assert!(packet.outer.is_empty() || packet.payload.len() <= 3);
+        }
+    }
+}
+
+#[test]
+fn anything_else_on_a_tunnels_port_is_left_alone() {
+    for port in [2152u16, 3544, 4789, 6081] {
+        let [high, low] = port.to_be_bytes();
+        for payload in
+            [[0x80u8, 0x60, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2], [0x30, 0xff, 0, 4, 0, 0, 0, 0, 1, 2, 3, 4]]
+        {
+            let ip = [0x45, 0, 0, 40, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            let bytes = [&ip[..], &[high, low, high, low, 0, 20, 0, 0], &payload].concat();
+            let packet = parse_whole(LinkType::RAW, &bytes);
+            assert_eq!((packet.outer.len(), packet.payload), (0, &payload[..]), "port {port}");
+        }
+    }
+}
+
+#[test]
+fn tunnels_in_tunnels_end_somewhere() {
+    let mut bytes = Vec::new();
+    for _ in 0..40 {
+        bytes.extend([0x45, 0, 0, 0, 0, 1, 0, 0, 64, 4, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    }
+    assert_eq!(parse_whole(LinkType::RAW, &bytes).outer.len(), 8);
+}
+
+#[test]
+fn further_link_types_lead_to_the_same_packet() {
+    let mpls = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64];
+    let snap = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 55, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    let links: [(LinkType, &[u8]); 7] = [
+        (LinkType::ETHERNET, &mpls),
+        (LinkType::ETHERNET, &snap),
+        (LinkType::PPP, &[0xff, 3, 0, 0x21]),
+        (LinkType::PPP, &[0x21]),
+        (LinkType::PPP_HDLC, &[0xff, 3, 0, 0x21]),
+        (LinkType::PPP_ETHER, &[0x11, 0, 0, 1, 0, 49, 0, 0x21]),
+        (LinkType::C_HDLC, &[0x0f, 0, 8, 0]),
+    ];
+    for (link, header) in links {
+        let bytes = under(header, &TCP4);
+        let packet = parse_whole(link, &bytes);
+        assert!(link.is_known());
+        assert_eq!((packet.ports, packet.payload), (Some((1935, 50_000)), &b"abc"[..]), "{link}");
+    }
+}

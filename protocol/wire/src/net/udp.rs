@@ -4,7 +4,7 @@
 //! source port 2 | destination port 2 | length 2 | checksum 2
 //! ```
 
-use super::{Packet, Transport, Udp, payload};
+use super::{Packet, Transport, Udp, payload, tunnel};
 use crate::cursor::Cursor;
 use crate::error::Result;
 use crate::trace::{Field, Trace, field};
@@ -29,5 +29,9 @@ pub(super) fn decode<'b, T: Trace>(c: &mut Cursor<'b, T>, left: u32, packet: &mu
         Ok(u32::from(length))
     })?;
     let declared = if length == 0 { left } else { length.min(left) };
-    payload(c, &PAYLOAD, declared.saturating_sub(8), packet)
+    let left = declared.saturating_sub(8);
+    if let Some(tunnel) = tunnel::in_udp(c.peek(), left, packet) {
+        return tunnel::follow(c, tunnel, left, packet);
+    }
+    payload(c, &PAYLOAD, left, packet)
 }
