@@ -4,7 +4,7 @@
 //! rtmp = ":1935"                 # or a table [rtmp] with listen = ":1935" and the keys below
 //! api  = "127.0.0.1:9997"        # "off" opens no socket
 //!
-//! [rtsp]
+//! [rtsp]                         # or rtsp = ":8554" alone, as for rtmp and hls
 //! listen = ":8554"
 //! rtp    = 8000                  # UDP port for RTP; RTCP has the next; 0 takes any pair
 //!
@@ -28,6 +28,7 @@
 //! ```
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -307,10 +308,10 @@ fn from_file(file: FileConfig) -> Config {
         rtmp.0.over(&mut config.rtmp);
     }
     if let Some(rtsp) = file.rtsp {
-        rtsp.over(&mut config.rtsp);
+        rtsp.0.over(&mut config.rtsp);
     }
     if let Some(hls) = file.hls {
-        hls.over(&mut config.hls);
+        hls.0.over(&mut config.hls);
     }
     if let Some(api) = file.api {
         config.api = api.0;
@@ -333,9 +334,9 @@ fn from_file(file: FileConfig) -> Config {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileConfig {
-    rtmp: Option<RtmpEntry>,
-    rtsp: Option<FileRtsp>,
-    hls: Option<FileHls>,
+    rtmp: Option<Entry<FileRtmp>>,
+    rtsp: Option<Entry<FileRtsp>>,
+    hls: Option<Entry<FileHls>>,
     api: Option<Listen>,
     record: Option<FileRecord>,
     tap: Option<FileTap>,
@@ -387,7 +388,7 @@ impl FileRtmp {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileRtsp {
     listen: Option<Listen>,
@@ -403,7 +404,7 @@ impl FileRtsp {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileHls {
     listen: Option<Listen>,
@@ -472,31 +473,53 @@ impl<'de> Deserialize<'de> for ChunkSize {
     }
 }
 
-/// `rtmp = "ADDR"`, or the table `[rtmp]`.
-struct RtmpEntry(FileRtmp);
+/// A protocol's table, which may be given as its address alone.
+trait Table: Default {
+    fn at(listen: Listen) -> Self;
+}
 
-impl<'de> Deserialize<'de> for RtmpEntry {
+impl Table for FileRtmp {
+    fn at(listen: Listen) -> Self {
+        Self { listen: Some(listen), ..Self::default() }
+    }
+}
+
+impl Table for FileRtsp {
+    fn at(listen: Listen) -> Self {
+        Self { listen: Some(listen), ..Self::default() }
+    }
+}
+
+impl Table for FileHls {
+    fn at(listen: Listen) -> Self {
+        Self { listen: Some(listen), ..Self::default() }
+    }
+}
+
+/// `rtmp = "ADDR"`, or the table `[rtmp]`; the other protocols' likewise.
+struct Entry<T>(T);
+
+impl<'de, T: Table + Deserialize<'de>> Deserialize<'de> for Entry<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Either;
+        struct Either<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for Either {
-            type Value = RtmpEntry;
+        impl<'de, T: Table + Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Entry<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an address or a table")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RtmpEntry, E> {
-                let listen = listen(text).map(Listen).map_err(E::custom)?;
-                Ok(RtmpEntry(FileRtmp { listen: Some(listen), ..FileRtmp::default() }))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Entry<T>, E> {
+                listen(text).map(|at| Entry(T::at(Listen(at)))).map_err(E::custom)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RtmpEntry, A::Error> {
-                FileRtmp::deserialize(MapAccessDeserializer::new(map)).map(RtmpEntry)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Entry)
             }
         }
 
-        d.deserialize_any(Either)
+        d.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -536,6 +559,15 @@ mod tests {
         let config = Config::parse("[rtsp]\nlisten = \":8554\"\nrtp = 0\n", "t").unwrap();
         assert_eq!((config.rtsp.listen, config.rtsp.rtp), (Some(any(RTSP_PORT)), 0));
         assert_eq!(config.rtsp.session_timeout, Rtsp::default().session_timeout);
+    }
+
+    #[test]
+    fn rtsp_and_hls_are_addresses_too() {
+        let config = Config::parse("rtsp = \":8554\"\nhls = \"off\"\n", "t").unwrap();
+        assert_eq!((config.rtsp.listen, config.rtsp.rtp), (Some(any(RTSP_PORT)), RTP_PORT));
+        assert_eq!(config.hls, Hls { listen: None, ..Hls::default() });
+        let error = Config::parse("rtsp = \"localhost\"\n", "t").unwrap_err().to_string();
+        assert!(error.starts_with("t:1:8: \"localhost\" is no address"), "{error}");
     }
 
     #[test]

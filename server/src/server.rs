@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) budget: Arc<Budget>,
     pub(crate) tap: Option<Tap>,
+    /// The pair of ports for RTP and RTCP, where RTSP is served.
+    pub(crate) rtp: Option<Arc<rtsp::Ports>>,
     limited: Limited,
 }
 
@@ -175,6 +177,7 @@ impl Server {
             recorder: Recorder::default(),
             budget: Budget::new(config.limits.open_messages),
             tap,
+            rtp: ports.as_ref().map(|(ports, _)| Arc::clone(ports)),
             limited: Limited::default(),
             config,
         });
@@ -257,8 +260,8 @@ async fn bind(
 async fn rtp_ports(ip: IpAddr, port: u16) -> Result<(rtsp::Ports, [SocketAddr; 2]), StartError> {
     let failed = |source| StartError::Bind { protocol: "rtp", address: SocketAddr::new(ip, port), source };
     let ports = rtsp::Ports::bind(ip, port).await.map_err(failed)?;
-    let (rtp, rtcp) = ports.addresses().map_err(failed)?;
-    Ok((ports, [rtp, rtcp]))
+    let addresses = ports.addresses();
+    Ok((ports, addresses))
 }
 
 /// The second hand: rates, expiry of ended clients, rings nobody fills any more.

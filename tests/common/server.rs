@@ -21,6 +21,8 @@ pub struct Server {
     pub api: SocketAddr,
     /// Where RTSP is spoken, where the configuration asks for it.
     pub rtsp: Option<SocketAddr>,
+    /// Where RTP is taken and sent from, where RTSP is spoken; RTCP has the next port.
+    pub rtp: Option<SocketAddr>,
     /// Where HLS is served.
     pub hls: SocketAddr,
     log: Option<std::thread::JoinHandle<String>>,
@@ -40,20 +42,18 @@ impl Server {
     }
 
     fn command(mut command: Command, arguments: &[&str]) -> Self {
+        let loopback = "127.0.0.1:0";
+        let usual = [
+            ("--rtmp", loopback),
+            ("--rtsp", loopback),
+            ("--rtp", "0"),
+            ("--hls", loopback),
+            ("--api", loopback),
+        ];
+        let usual = usual.into_iter().filter(|(name, _)| !arguments.contains(name));
         let mut child = command
-            .args([
-                "serve",
-                "--rtmp",
-                "127.0.0.1:0",
-                "--rtsp",
-                "127.0.0.1:0",
-                "--rtp",
-                "0",
-                "--hls",
-                "127.0.0.1:0",
-                "--api",
-                "127.0.0.1:0",
-            ])
+            .arg("serve")
+            .args(usual.flat_map(|(name, value)| [name, value]))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -91,8 +91,8 @@ impl Server {
                 .unwrap_or_else(|| panic!("no line `listening {protocol} ADDR` in\n{seen}"))
         };
         let (rtmp, api, hls) = (address("rtmp"), address("api"), address("hls"));
-        let rtsp = listening.get("rtsp").copied();
-        Self { child, rtmp, api, rtsp, hls, log: Some(log) }
+        let (rtsp, rtp) = (listening.get("rtsp").copied(), listening.get("rtp").copied());
+        Self { child, rtmp, api, rtsp, rtp, hls, log: Some(log) }
     }
 
     /// The process.

@@ -134,6 +134,12 @@ fn own(registry: &mut Registry, shared: &Shared) {
     let held: Gauge = Gauge::default();
     held.set(i64::try_from(shared.budget.used()).unwrap_or(i64::MAX));
     registry.register("open_message_bytes", "Bytes held of incomplete incoming messages", held);
+    if let Some(ports) = &shared.rtp {
+        let strangers = Counter::<u64>::default();
+        strangers.inc_by(ports.unknown_sources());
+        let help = "Datagrams on the RTP and RTCP ports whose source no session named";
+        registry.register("rtp_unknown_source", help, strangers);
+    }
     if let Some(tap) = &shared.tap {
         let (packets, counts) = (Counters::default(), tap.counts());
         for (outcome, n) in [("written", counts.written), ("cut", counts.cut), ("dropped", counts.dropped)] {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::egress::Egress;
+use super::pacer::Pacer;
 use super::playing::Playing;
 use super::ports::{Packet, Ports, WAITING};
 use super::publishing::Publishing;
@@ -57,6 +58,9 @@ pub(super) struct Connection {
     pub(super) seed: u64,
     session: Server,
     pub(super) egress: Egress,
+    pacer: Pacer,
+    /// When datagrams that wait may leave.
+    pace_at: Option<Time>,
     pub(super) playing: Option<Playing>,
     pub(super) publishing: Option<Publishing>,
     arrived: mpsc::Receiver<Packet>,
@@ -81,7 +85,7 @@ struct End {
 impl Connection {
     pub fn new(
         io: TcpStream,
-        peer: IpAddr,
+        peer: SocketAddr,
         client: Arc<Client>,
         seed: u64,
         shared: Arc<Shared>,
@@ -93,7 +97,7 @@ impl Connection {
         let tap = local.zip(shared.tap.as_ref());
         let tap = tap.map(|(local, tap)| tap.connection(local, remote, tap::Role::Server));
         let config = ServerConfig {
-            peer: Some(peer),
+            peer: Some(peer.ip()),
             session_timeout: shared.config.rtsp.session_timeout,
             ..ServerConfig::default()
         };
@@ -102,7 +106,9 @@ impl Connection {
             session: Server::new(config, seed, now),
             egress: Egress::new(peer),
             io,
-            peer,
+            peer: peer.ip(),
+            pacer: Pacer::new(now),
+            pace_at: None,
             local: local.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |local| local.ip()),
             remote,
             client,
@@ -182,11 +188,12 @@ impl Connection {
             }
             self.send_datagrams().await;
             let empty = self.egress.outbox.is_empty();
-            if let Some((reason, _)) = self.closing.as_ref().filter(|_| empty) {
+            let all = self.egress.is_empty();
+            if let Some((reason, _)) = self.closing.as_ref().filter(|_| all) {
                 return self.all_said(reason);
             }
             let reads = self.closing.is_none() && self.egress.outbox.waiting().0 <= ANSWERS;
-            let mask = if empty { DATA | EVICT | SHUTDOWN } else { EVICT | SHUTDOWN };
+            let mask = if all { DATA | EVICT | SHUTDOWN } else { EVICT | SHUTDOWN };
             let interest = match (reads, empty) {
                 (true, true) => Some(Interest::READABLE),
                 (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -225,7 +232,7 @@ impl Connection {
         let ingest = self.publishing.as_ref().and_then(Publishing::wake_at).map(Time::from_millis);
         let over = self.publishing.as_ref().and_then(|p| p.over_at);
         let closing = self.closing.as_ref().map(|(_, until)| *until);
-        let all = [self.wake, bye, ingest, over, self.leave_at, self.stall(), closing];
+        let all = [self.wake, bye, ingest, over, self.leave_at, self.stall(), closing, self.pace_at];
         all.into_iter().chain(reports).flatten().min()
     }
 
@@ -300,7 +307,11 @@ impl Connection {
 
     /// A packet on one of the session's UDP ports.
     fn datagram(&mut self, Packet { track, rtcp, payload }: Packet) {
-        self.client.received(payload.len());
+        // A player's packets on the port of RTP only open a way through translators: they are neither RTP nor RTCP of
+        // the session.
+        if rtcp || self.publishing.is_some() {
+            self.client.received(payload.len());
+        }
         let alive = match &self.publishing {
             Some(_) => self.packet(track, rtcp, payload),
             None => !rtcp || wire::rtcp::parse(&payload).1.is_none(),
@@ -315,7 +326,8 @@ impl Connection {
     /// Writes until nothing waits or the socket is full.
     fn write(&mut self) -> Result<(), End> {
         loop {
-            if self.egress.outbox.waiting().1 == 0 && self.closing.is_none() {
+            let waits = self.egress.outbox.waiting().1 > 0 || !self.egress.datagrams.is_empty();
+            if !waits && self.closing.is_none() {
                 self.refill(TAKE);
             }
             if self.egress.outbox.is_empty() {
@@ -346,8 +358,20 @@ impl Connection {
         }
     }
 
+    /// Sends what may leave at the moment, and takes more from the ring when all of it has.
     async fn send_datagrams(&mut self) {
-        for datagram in std::mem::take(&mut self.egress.datagrams) {
+        self.pace_at = None;
+        if !self.egress.datagrams.is_empty() {
+            // What came into the ring while these waited was not looked at.
+            self.client.signal.raise(DATA);
+        }
+        while let Some(datagram) = self.egress.datagrams.front() {
+            let now = self.now();
+            if !self.pacer.admit(now, datagram.length()) {
+                self.pace_at = Some(self.pacer.next());
+                return;
+            }
+            let Some(datagram) = self.egress.datagrams.pop_front() else { return };
             let to = datagram.to;
             match self.ports.send(self.local, datagram).await {
                 Ok(n) => self.client.sent(n),
@@ -365,6 +389,8 @@ impl Connection {
         let (now, wall) = (self.now(), self.wall());
         while let Some(playing) = self.playing.as_mut().filter(|p| p.viewer.is_some() && p.bye_at.is_none()) {
             let took = playing.take(limit, wall, &mut self.egress);
+            let made = self.egress.datagrams.iter().fold(0usize, |n, d| n.saturating_add(d.length()));
+            self.pacer.made(now, made);
             let dropped = playing.newly_dropped();
             if took == Took::Ended {
                 let wait = if playing.is_udp() { BEFORE_BYE } else { Duration::ZERO };

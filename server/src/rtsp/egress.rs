@@ -1,6 +1,7 @@
 //! What waits to leave for one client: answers and interleaved packets in the connection's order, and datagrams.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use session::rtsp::Carry;
@@ -17,17 +18,29 @@ pub(super) struct Datagram {
     pub payload: Bytes,
 }
 
+impl Datagram {
+    /// Bytes of its payload.
+    pub fn length(&self) -> usize {
+        self.head.len().saturating_add(self.payload.len())
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Egress {
     pub outbox: Outbox,
-    pub datagrams: Vec<Datagram>,
-    peer: IpAddr,
+    pub datagrams: VecDeque<Datagram>,
+    peer: SocketAddr,
 }
 
 impl Egress {
     /// Towards a client at `peer`, written as the sockets write it.
-    pub fn new(peer: IpAddr) -> Self {
-        Self { outbox: Outbox::default(), datagrams: Vec::new(), peer }
+    pub fn new(peer: SocketAddr) -> Self {
+        Self { outbox: Outbox::default(), datagrams: VecDeque::new(), peer }
+    }
+
+    /// True where nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.outbox.is_empty() && self.datagrams.is_empty()
     }
 
     /// Queues a packet; returns its bytes.
@@ -36,8 +49,10 @@ impl Egress {
         match carry {
             Carry::Udp { client_port, .. } => {
                 let port = if rtcp { client_port.1 } else { client_port.0 };
-                let to = SocketAddr::new(self.peer, port);
-                self.datagrams.push(Datagram { rtcp, to, head: Bytes::copy_from_slice(head), payload });
+                // The address as a whole: a link-local one is nothing without its scope.
+                let mut to = self.peer;
+                to.set_port(port);
+                self.datagrams.push_back(Datagram { rtcp, to, head: Bytes::copy_from_slice(head), payload });
             }
             Carry::Tcp { channels } => {
                 let channel = if rtcp { channels.1 } else { channels.0 };

@@ -58,7 +58,7 @@ fn take(
     seed: u64,
     alive: &mpsc::Sender<()>,
 ) {
-    let peer = remote.ip();
+    let peer = remote;
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let limit = shared.config.limits.connections;
     if shared.registry.connections() >= limit {

@@ -3,10 +3,12 @@
 mod connection;
 mod egress;
 mod listener;
+mod pacer;
 mod part;
 mod playing;
 mod ports;
 mod publishing;
+mod socket;
 
 pub(crate) use listener::listen;
 pub(crate) use ports::{Ports, receive};

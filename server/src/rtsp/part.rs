@@ -117,7 +117,7 @@ impl Connection {
         };
         let mut server_port = None;
         if let Carry::Udp { client_port, .. } = carry {
-            if !self.ports.claim(self.peer, client_port, track, &self.route, self.local) {
+            if !self.ports.claim(self.peer, client_port, track, &self.route) {
                 return Err(Refusal::Transport);
             }
             server_port = Some(self.ports.numbers());

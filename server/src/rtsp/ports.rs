@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
 use super::egress::Datagram;
+use super::socket::{Arrival, Socket};
 use crate::server::Shared;
 use crate::tap::{Role, Tap, TapUdp};
 
@@ -40,15 +39,13 @@ pub(super) struct Packet {
 struct Route {
     track: usize,
     to: mpsc::Sender<Packet>,
-    /// The address of ours that the session's client speaks to.
-    local: IpAddr,
 }
 
 /// An even port for RTP and the next one for RTCP.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    rtp: UdpSocket,
-    rtcp: UdpSocket,
+    rtp: Socket,
+    rtcp: Socket,
     numbers: (u16, u16),
     /// By port (true for RTCP) and source.
     routes: Mutex<HashMap<(bool, SocketAddr), Route>>,
@@ -72,13 +69,13 @@ impl Ports {
     }
 
     async fn pair(ip: IpAddr, port: u16) -> io::Result<Self> {
-        let rtp = UdpSocket::bind((ip, port)).await?;
-        let first = rtp.local_addr()?.port();
+        let rtp = Socket::bind(ip, port).await?;
+        let first = rtp.address().port();
         let second = first.checked_add(1).filter(|_| port != 0 || first.is_multiple_of(2));
         let second = second.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-        let rtcp = UdpSocket::bind((ip, second)).await?;
+        let rtcp = Socket::bind(ip, second).await?;
         // Less will do where the system gives no more.
-        let _ = SockRef::from(&rtp).set_recv_buffer_size(RECEIVE_BUFFER);
+        let _ = SockRef::from(rtp.io()).set_recv_buffer_size(RECEIVE_BUFFER);
         let (routes, strangers) = (Mutex::default(), AtomicU64::new(0));
         Ok(Self { rtp, rtcp, numbers: (first, second), routes, strangers, tap: None })
     }
@@ -94,8 +91,13 @@ impl Ports {
     }
 
     /// The bound addresses of RTP and RTCP.
-    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.rtp.local_addr()?, self.rtcp.local_addr()?))
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.rtp.address(), self.rtcp.address()]
+    }
+
+    /// Datagrams so far whose source no session named.
+    pub fn unknown_sources(&self) -> u64 {
+        self.strangers.load(Ordering::Relaxed)
     }
 
     fn routes(&self) -> MutexGuard<'_, HashMap<(bool, SocketAddr), Route>> {
@@ -109,7 +111,6 @@ impl Ports {
         (rtp, rtcp): (u16, u16),
         track: usize,
         to: &mpsc::Sender<Packet>,
-        local: IpAddr,
     ) -> bool {
         let keys =
             [(false, rtp), (true, rtcp)].map(|(is, port)| (is, SocketAddr::new(ip.to_canonical(), port)));
@@ -119,7 +120,7 @@ impl Ports {
             return false;
         }
         routes.retain(|_, route| route.track != track || !route.to.same_channel(to));
-        routes.extend(keys.map(|key| (key, Route { track, to: to.clone(), local })));
+        routes.extend(keys.map(|key| (key, Route { track, to: to.clone() })));
         true
     }
 
@@ -128,7 +129,7 @@ impl Ports {
         self.routes().retain(|_, route| !route.to.same_channel(to));
     }
 
-    fn socket(&self, rtcp: bool) -> &UdpSocket {
+    fn socket(&self, rtcp: bool) -> &Socket {
         if rtcp { &self.rtcp } else { &self.rtp }
     }
 
@@ -140,25 +141,19 @@ impl Ports {
     /// Sends one packet from our address `local`.
     pub(super) async fn send(&self, local: IpAddr, datagram: Datagram) -> io::Result<usize> {
         let Datagram { rtcp, to, head, payload } = datagram;
-        let socket = self.socket(rtcp);
-        let (parts, target) = ([IoSlice::new(&head), IoSlice::new(&payload)], to.into());
-        let sent = loop {
-            socket.writable().await?;
-            let sent =
-                socket.try_io(Interest::WRITABLE, || SockRef::from(socket).send_to_vectored(&parts, &target));
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => break sent?,
-            }
-        };
+        let parts = [IoSlice::new(&head), IoSlice::new(&payload)];
+        let sent = self.socket(rtcp).send(local, to, &parts).await?;
         if let Some(tap) = &self.tap {
             tap.sent(self.address(rtcp, local), to, vec![head, payload]);
         }
         Ok(sent)
     }
 
-    fn hand_out(&self, rtcp: bool, from: SocketAddr, payload: &[u8], shared: &Shared) {
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    fn hand_out(&self, rtcp: bool, arrival: Arrival, payload: &[u8], shared: &Shared) {
+        let from = SocketAddr::new(arrival.from.ip().to_canonical(), arrival.from.port());
+        if let Some(tap) = &self.tap {
+            tap.received(self.address(rtcp, arrival.local), from, payload);
+        }
         let routes = self.routes();
         let Some(route) = routes.get(&(rtcp, from)) else {
             drop(routes);
@@ -167,9 +162,6 @@ impl Ports {
                 tracing::warn!(%from, strangers, kept, "a packet of nobody who set up a session");
             });
         };
-        if let Some(tap) = &self.tap {
-            tap.received(self.address(rtcp, route.local), from, payload);
-        }
         let packet = Packet { track: route.track, rtcp, payload: Bytes::copy_from_slice(payload) };
         if route.to.try_send(packet).is_err() {
             shared.log("full", |kept| tracing::warn!(%from, kept, "a packet left out: too many wait"));
@@ -187,11 +179,14 @@ pub(crate) async fn receive(
     let mut buffer = vec![0; 64 << 10];
     loop {
         let arrived = tokio::select! {
-            arrived = ports.socket(rtcp).recv_from(&mut buffer) => arrived,
+            arrived = ports.socket(rtcp).receive(&mut buffer) => arrived,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match arrived {
-            Ok((n, from)) => ports.hand_out(rtcp, from, buffer.get(..n).unwrap_or_default(), &shared),
+            Ok(arrival) => {
+                let payload = buffer.get(..arrival.length).unwrap_or_default();
+                ports.hand_out(rtcp, arrival, payload, &shared);
+            }
             Err(error) => {
                 shared.log("receive", |kept| tracing::warn!(%error, kept, "a packet could not be received"));
                 tokio::time::sleep(PAUSE).await;
