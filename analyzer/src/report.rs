@@ -61,14 +61,14 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
             findings.add(note, id, file_name(file));
         }
     }
-    let last_file = captures.len().checked_sub(1).and_then(file_name);
+    let only_file = file_name(0).filter(|_| captures.len() == 1);
     for (index, outcome) in rtsp.finish().into_iter().enumerate() {
         let id = format!("rtsp-{}", index.saturating_add(1));
         let lines = rtsp_lines.get(&outcome.session).cloned().unwrap_or_default();
         let peak = lines.iter().filter_map(|line| bandwidth.peak_bps(*line)).reduce(f64::max);
         let (session, notes) = rtsp::session(id.clone(), outcome, first_ns, synthetic, peak);
         for note in notes {
-            findings.add(note, Some(id.clone()), last_file.clone());
+            findings.add(note, Some(id.clone()), only_file.clone());
         }
         series.push((id, lines));
         sessions.push(session);
@@ -79,7 +79,7 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
         let peak = bandwidth.peak_bps(Line::Hls(outcome.viewer));
         let (session, notes) = hls::session(id.clone(), outcome, first_ns, synthetic, peak);
         for note in notes {
-            findings.add(note, Some(id.clone()), last_file.clone());
+            findings.add(note, Some(id.clone()), only_file.clone());
         }
         series.push((id, lines));
         sessions.push(session);

@@ -406,7 +406,7 @@ impl Registry {
     }
 
     /// Takes a response's head.
-    pub fn response(&mut self, _: &mut Connection, exchange: &mut Exchange, _: At, head: &Head<'_>) {
+    pub fn response(&mut self, _: &mut Connection, exchange: &mut Exchange, at: At, head: &Head<'_>) {
         let code = match head.start {
             Start::Status { code, .. } => code,
             Start::Request { .. } => 0,
@@ -424,6 +424,7 @@ impl Registry {
                     let rule = &spec::hls::LIVE_AVAILABLE_WHEN_LISTED;
                     viewer.notes.add(rule, None, || {
                         Note::new(rule, "a listed segment could not be fetched")
+                            .at(at)
                             .want_got("200 or 206", code.to_string())
                     });
                 }
@@ -638,7 +639,9 @@ impl Registry {
             } else {
                 let rule = &spec::capture::STATE_BOUNDED;
                 viewer.notes.add(rule, None, || {
+                    let (time_ns, frame) = (stats.first_ns, stats.info.frame);
                     Note::new(rule, "more connections of one viewer than are listed")
+                        .at(At { time_ns, frame, offset: 0, ready_ns: time_ns })
                         .want_got(format!("at most {MAX_CONNECTIONS}"), "more")
                 });
             }

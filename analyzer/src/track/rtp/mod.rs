@@ -73,6 +73,7 @@ pub struct Receiver {
     /// The first packet of what may become the source, with its length on the wire.
     held: Option<(At, Vec<u8>, u64)>,
     totals: Totals,
+    firsts: Firsts,
     sources: u64,
     pace: Pace,
     clock: u32,
@@ -108,6 +109,33 @@ struct Totals {
     unannounced: u64,
 }
 
+/// Where a track's faults were seen first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Firsts {
+    lost: Option<At>,
+    out_of_order: Option<At>,
+    jump: Option<At>,
+    unannounced: Option<At>,
+    foreign_type: Option<At>,
+}
+
+impl Firsts {
+    /// A packet came, and now this many are missing.
+    fn arrived(&mut self, at: At, arrival: Arrival, lost: u64) {
+        let place = match arrival {
+            Arrival::Next { skipped: 0, .. } | Arrival::Jumping => return,
+            Arrival::Next { .. } => &mut self.lost,
+            Arrival::Late { .. } | Arrival::Duplicate => &mut self.out_of_order,
+            Arrival::Restarted { .. } => &mut self.jump,
+        };
+        place.get_or_insert(at);
+        // What came late was not lost.
+        if lost == 0 {
+            self.lost = None;
+        }
+    }
+}
+
 impl Receiver {
     /// A track as it was described.
     pub fn new(kind: TrackKind, formats: Vec<Format>) -> Self {
@@ -123,6 +151,7 @@ impl Receiver {
             source: None,
             held: None,
             totals: Totals::default(),
+            firsts: Firsts::default(),
             sources: 0,
             pace: Pace::default(),
             clock: 0,
@@ -157,6 +186,7 @@ impl Receiver {
         if !known {
             if self.is_source(packet.ssrc) {
                 self.foreign_types = self.foreign_types.saturating_add(1);
+                self.firsts.foreign_type.get_or_insert(at);
             }
             return Taken::Foreign;
         }
@@ -166,7 +196,7 @@ impl Receiver {
         }
         if self.source.is_none() && self.expected == Some(packet.ssrc) {
             self.held = None;
-            self.begin(packet.ssrc);
+            self.begin(at, packet.ssrc);
             self.count(at, &packet);
             return Taken::Counted(length);
         }
@@ -176,7 +206,7 @@ impl Receiver {
             && first.ssrc == packet.ssrc
             && (1..=16).contains(&packet.number.wrapping_sub(first.number))
         {
-            self.begin(packet.ssrc);
+            self.begin(held_at, packet.ssrc);
             self.count(held_at, &first);
             self.count(at, &packet);
             return Taken::Counted(length.saturating_add(held_length));
@@ -189,7 +219,7 @@ impl Receiver {
     pub fn finish_held(&mut self) -> Option<(At, u64)> {
         let (at, bytes, length) = self.held.take().filter(|_| self.sources == 0)?;
         let packet = parse(&bytes, length)?;
-        self.begin(packet.ssrc);
+        self.begin(at, packet.ssrc);
         self.count(at, &packet);
         Some((at, length))
     }
@@ -206,9 +236,12 @@ impl Receiver {
         self.holes = true;
     }
 
-    fn begin(&mut self, ssrc: u32) {
+    fn begin(&mut self, at: At, ssrc: u32) {
         if let Some(old) = self.source.take() {
-            self.totals.unannounced = self.totals.unannounced.saturating_add(u64::from(!old.said_bye));
+            if !old.said_bye {
+                self.totals.unannounced = self.totals.unannounced.saturating_add(1);
+                self.firsts.unannounced.get_or_insert(at);
+            }
             self.retire(old);
             self.stats.lost();
             self.pace.cut(self.jump());
@@ -232,6 +265,7 @@ impl Receiver {
         }
         let Some(source) = &mut self.source else { return };
         let arrival = source.sequence.packet(packet.number);
+        self.firsts.arrived(at, arrival, self.totals.lost.saturating_add(source.sequence.lost()));
         if clock > 0 {
             source.jitter.packet(at.time_ns, packet.timestamp, clock);
         }
@@ -338,6 +372,8 @@ impl Receiver {
 
     fn tell(&self, interleaved: bool, name: &str, figures: Network, notes: &mut Notes) {
         let Network { packets, lost, reordered, duplicates, .. } = figures;
+        let firsts = self.firsts;
+        let mut add = |note: Note, at: Option<At>, count: u64| notes.push(Note { at, count, ..note });
         if lost > 0 && !self.holes {
             let rule = if interleaved { &spec::rtp::SEQ_TCP_GAP } else { &spec::rtp::SEQ_LOSS };
             let message = if interleaved {
@@ -346,37 +382,30 @@ impl Receiver {
                 format!("{name}: {lost} RTP packets never arrived where this was captured")
             };
             let sent = packets.saturating_add(lost);
-            let mut note =
+            let note =
                 Note::new(rule, message).want_got(format!("{sent} packets"), format!("{packets} packets"));
-            note.count = lost;
-            notes.push(note);
+            add(note, firsts.lost, lost);
         }
         if reordered.saturating_add(duplicates) > 0 {
             let message =
                 format!("{name}: {reordered} RTP packets arrived late, {duplicates} more than once");
-            let mut note = Note::new(&spec::rtp::SEQ_DUP_REORDER, message);
-            note.count = reordered.saturating_add(duplicates);
-            notes.push(note);
+            let count = reordered.saturating_add(duplicates);
+            add(Note::new(&spec::rtp::SEQ_DUP_REORDER, message), firsts.out_of_order, count);
         }
         if self.totals.unannounced > 0 {
             let message =
                 format!("{name}: the synchronisation source changed and the old one did not say BYE");
-            let mut note =
+            let note =
                 Note::new(&spec::rtp::SSRC_STABLE, message).want_got("one SSRC", format!("{}", self.sources));
-            note.count = self.totals.unannounced;
-            notes.push(note);
+            add(note, firsts.unannounced, self.totals.unannounced);
         }
         if self.totals.jumps > 0 {
             let message = format!("{name}: the sequence numbers jumped");
-            let mut note = Note::new(&spec::rtp::SEQ_JUMP, message);
-            note.count = self.totals.jumps;
-            notes.push(note);
+            add(Note::new(&spec::rtp::SEQ_JUMP, message), firsts.jump, self.totals.jumps);
         }
         if self.foreign_types > 0 {
             let message = format!("{name}: packets of a payload type that its description does not name");
-            let mut note = Note::new(&spec::rtp::HDR_PAYLOAD_TYPE, message);
-            note.count = self.foreign_types;
-            notes.push(note);
+            add(Note::new(&spec::rtp::HDR_PAYLOAD_TYPE, message), firsts.foreign_type, self.foreign_types);
         }
     }
 }
