@@ -59,6 +59,8 @@ pub enum Command {
     Publish(Publish),
     /// Tell from captures who spoke, with which codecs, at which bandwidth, and what went wrong.
     Analyze(Analyze),
+    /// Take a capture apart: one line a packet, or the field tree down to the bit.
+    Dissect(Dissect),
     /// Render the report of a run directory again.
     Report(Report),
 }
@@ -154,6 +156,40 @@ pub struct Analyze {
     /// Exit with 1 where there is a finding this bad.
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
+}
+
+/// Arguments of `dissect`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "A filter compares fields: rtmp.type == audio && stream == \"live/a\"\n\
+`--filter help` lists the fields, `--as help` the forms of bytes.")]
+pub struct Dissect {
+    /// A pcap or pcapng file; `-` is stdin.
+    #[arg(value_name = "FILE", required_unless_present_any = ["form", "filter"])]
+    pub file: Option<PathBuf>,
+    /// Only packets that this filter means, such as `rtp.seq > 100`.
+    #[arg(value_name = "FILTER")]
+    pub expression: Option<String>,
+    /// The same as FILTER behind the file.
+    #[arg(long = "filter", value_name = "FILTER", conflicts_with = "expression")]
+    pub filter: Option<String>,
+    /// The field tree of this packet.
+    #[arg(long, value_name = "N")]
+    pub frame: Option<u64>,
+    /// Only packets of this conversation: N as tcp.stream, udp:N as udp.stream.
+    #[arg(long, value_name = "N")]
+    pub flow: Option<String>,
+    /// The field tree of every packet shown.
+    #[arg(long)]
+    pub fields: bool,
+    /// Read bytes in this form instead of a capture.
+    #[arg(long = "as", value_name = "TYPE", conflicts_with_all = ["file", "frame", "flow"])]
+    pub form: Option<String>,
+    /// The bytes, in hexadecimal; without it they come from stdin as they are.
+    #[arg(long, value_name = "BYTES", requires = "form")]
+    pub hex: Option<String>,
+    /// How to print the result; json gives one object a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// How to print a result.

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::run(serve, &args.common),
         Command::Publish(publish) => commands::publish::run(&publish, &args.common),
         Command::Analyze(analyze) => commands::analyze::run(&analyze, &args.common),
+        Command::Dissect(dissect) => commands::dissect::run(&dissect, &args.common),
         Command::Report(report) => commands::report::run(&report, &args.common),
     };
     match ended {

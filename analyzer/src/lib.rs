@@ -14,6 +14,7 @@
 
 mod analyze;
 pub mod capture;
+pub mod dissect;
 pub mod finding;
 pub mod flow;
 mod hub;

@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod demo;
+pub mod dissect;
 pub mod publish;
 pub mod report;
 pub mod serve;

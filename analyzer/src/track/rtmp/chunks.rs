@@ -21,6 +21,7 @@ const TRUST: u32 = 4;
 /// A message that ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'b> {
+    pub(super) csid: u32,
     pub(super) timestamp: u32,
     pub(super) type_id: u8,
     pub(super) stream_id: u32,
@@ -77,6 +78,14 @@ pub(super) trait Sink {
     fn trouble(&mut self, trouble: Trouble);
     /// Messages may be missing here.
     fn hole(&mut self);
+    /// A chunk header was read from `bytes`; `continues` says that it goes on with an open message.
+    fn chunk(&mut self, at: At, basic: &Basic, bytes: &[u8], continues: bool) {
+        let _ = (at, basic, bytes, continues);
+    }
+    /// The next payload bytes of a chunk stream.
+    fn payload(&mut self, at: At, csid: u32, bytes: &[u8]) {
+        let _ = (at, csid, bytes);
+    }
 }
 
 /// What could not be read of a direction.
@@ -255,6 +264,7 @@ impl Assembler {
     fn payload(&mut self, index: usize, left: u64, now: &[u8], at: At, sink: &mut impl Sink) {
         let Some(stream) = self.streams.get_mut(index) else { return };
         stream.body.push(stream.type_id, now);
+        sink.payload(at, stream.csid, now);
         stream.wire_bytes = stream.wire_bytes.saturating_add(now.len() as u64);
         let left = left.saturating_sub(now.len() as u64);
         self.open = if left > 0 { Some((index, left)) } else { None };
@@ -384,6 +394,7 @@ impl Assembler {
             stream.wire_bytes = 0;
         }
         stream.wire_bytes = stream.wire_bytes.saturating_add(c.position() as u64);
+        sink.chunk(at, &basic, bytes.get(..c.position()).unwrap_or_default(), continues);
         self.trusted = self.trusted.saturating_add(1);
         self.open_chunk(index);
         if self.streams.get(index).is_some_and(|s| s.length == 0) {
@@ -441,6 +452,7 @@ impl Assembler {
             self.unread.damaged = self.unread.damaged.saturating_add(1);
         }
         let message = Message {
+            csid: stream.csid,
             timestamp: stream.timestamp,
             type_id: stream.type_id,
             stream_id: stream.stream_id,

@@ -8,6 +8,7 @@ mod chunk_stream;
 mod chunks;
 mod connection;
 mod declared;
+pub(crate) mod follow;
 mod handshake;
 mod media;
 mod resync;

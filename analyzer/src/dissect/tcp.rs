@@ -1,0 +1,106 @@
+//! Lines of packets that carry no whole PDU, in Wireshark's words.
+
+use std::fmt::Write;
+
+use wire::net::{Flags, Packet as Headers, Tcp};
+
+use super::facts::{Facts, Value};
+
+/// What the lines of a connection need to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct State {
+    sides: [Side; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    /// The first sequence number seen.
+    base: Option<u32>,
+    scale: Option<u8>,
+}
+
+/// Numbers of one packet relative to the connection's beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About {
+    seq: u32,
+    ack: u32,
+    window: u32,
+}
+
+impl State {
+    pub(super) fn packet(&mut self, forward: bool, tcp: &Tcp) -> About {
+        let [a, b] = &mut self.sides;
+        let (mine, peer) = if forward { (a, b) } else { (b, a) };
+        let syn = tcp.flags.has(Flags::SYN);
+        // Without a SYN the stream is counted from 1, as behind one.
+        let before = |n: u32| if syn { n } else { n.wrapping_sub(1) };
+        if syn {
+            mine.base = Some(tcp.seq);
+            mine.scale = tcp.options.window_scale;
+        }
+        let base = *mine.base.get_or_insert(before(tcp.seq));
+        let acks = tcp.flags.has(Flags::ACK);
+        let peer_base = if acks { *peer.base.get_or_insert(tcp.ack.wrapping_sub(1)) } else { 0 };
+        let scale = match (mine.scale, peer.scale) {
+            (Some(scale), Some(_)) if !syn => scale.min(14),
+            _ => 0,
+        };
+        About {
+            seq: tcp.seq.wrapping_sub(base),
+            ack: if acks { tcp.ack.wrapping_sub(peer_base) } else { 0 },
+            window: u32::from(tcp.window) << scale,
+        }
+    }
+}
+
+impl About {
+    pub(super) fn facts(&self, tcp: &Tcp, headers: &Headers<'_>, facts: &mut Facts) {
+        let (src, dst) = headers.ports.unwrap_or_default();
+        for (name, port) in [("tcp.srcport", src), ("tcp.dstport", dst), ("tcp.port", src), ("tcp.port", dst)]
+        {
+            facts.number(name, u64::from(port));
+        }
+        facts.number("tcp.seq", u64::from(self.seq));
+        facts.number("tcp.ack", u64::from(self.ack));
+        facts.number("tcp.len", u64::from(headers.payload_len));
+        for (name, flag) in [("tcp.syn", Flags::SYN), ("tcp.fin", Flags::FIN), ("tcp.reset", Flags::RST)] {
+            facts.push(name, Value::Flag(tcp.flags.has(flag)));
+        }
+    }
+
+    /// `39806 → 1935 [PSH, ACK] Seq=1 Ack=1 Win=65536 Len=12`.
+    pub(super) fn info(&self, tcp: &Tcp, headers: &Headers<'_>, again: bool, out: &mut String) {
+        let (src, dst) = headers.ports.unwrap_or_default();
+        if again {
+            let probe = headers.payload_len == 1 && tcp.flags.has(Flags::ACK) && !tcp.flags.has(Flags::PSH);
+            out.push_str(if probe { "[TCP Keep-Alive] " } else { "[TCP Retransmission] " });
+        }
+        let _ = write!(out, "{src} → {dst} [");
+        const NAMES: [(u16, &str); 8] = [
+            (0x01, "FIN"),
+            (0x02, "SYN"),
+            (0x04, "RST"),
+            (0x08, "PSH"),
+            (0x10, "ACK"),
+            (0x20, "URG"),
+            (0x40, "ECE"),
+            (0x80, "CWR"),
+        ];
+        let set = NAMES.iter().filter(|(bit, _)| tcp.flags.0 & bit != 0).map(|(_, name)| *name);
+        out.push_str(&set.collect::<Vec<_>>().join(", "));
+        let _ = write!(out, "] Seq={}", self.seq);
+        if tcp.flags.has(Flags::ACK) {
+            let _ = write!(out, " Ack={}", self.ack);
+        }
+        let _ = write!(out, " Win={} Len={}", self.window, headers.payload_len);
+        if let Some(mss) = tcp.options.mss {
+            let _ = write!(out, " MSS={mss}");
+        }
+        if tcp.options.sack_permitted {
+            out.push_str(" SACK_PERM");
+        }
+        if let Some(scale) = tcp.options.window_scale.filter(|_| tcp.flags.has(Flags::SYN)) {
+            let _ = write!(out, " WS={}", 1u32 << scale.min(14));
+        }
+    }
+}
