@@ -1,0 +1,165 @@
+//! `dissect` beside tshark, and its trees over real captures.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use analyzer::capture::Reader;
+use analyzer::dissect::{Dissector, Trees, Wants, tree};
+
+fn capture(name: &str) -> Option<PathBuf> {
+    common::capture(&format!("own/{name}"))
+}
+
+fn dissect(arguments: &[&str]) -> Output {
+    Command::new(common::PROGRAM).arg("dissect").args(arguments).output().unwrap()
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = dissect(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Frame number, protocol and Info as tshark prints them, with the preferences without which it loses RTMP.
+fn tshark(file: &Path) -> Option<Vec<(u64, String, String)>> {
+    if !common::installed(&["tshark"]) {
+        return None;
+    }
+    let preferences = ["rtmpt.max_packet_size:16777215", "tcp.reassemble_out_of_order:TRUE"];
+    let mut arguments =
+        vec!["-n", "-r", file.to_str().unwrap(), "-d", "tcp.port==1936,rtmpt", "-T", "fields"];
+    preferences.iter().for_each(|preference| arguments.extend(["-o", preference]));
+    arguments.extend(["-e", "frame.number", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info"]);
+    let output = common::peer::output("tshark", &arguments);
+    let row = |line: &str| {
+        let mut cells = line.split('\t').map(str::to_owned);
+        (cells.next().unwrap().parse().unwrap(), cells.next().unwrap(), cells.next().unwrap_or_default())
+    };
+    Some(output.lines().map(row).collect())
+}
+
+/// Every RTMP line is tshark's, message for message; what stands behind its words is what it leaves out: the type of a
+/// publish, the stream of a `_result`, times of pings, codecs, composition times and NAL units.
+#[test]
+fn rtmp_lines_are_those_of_tshark_and_more() {
+    for name in ["a_rtmp_1pub_3play.pcapng", "e_rtmp_chunk60000_port1936.pcapng"] {
+        let Some(file) = capture(name) else { continue };
+        let Some(theirs) = tshark(&file) else { continue };
+        let ours = text(&[file.to_str().unwrap(), "--format", "json"]);
+        let ours: Vec<serde_json::Value> =
+            ours.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(ours.len(), theirs.len());
+        let mut messages = 0;
+        for ((number, protocol, info), ours) in theirs.iter().zip(&ours) {
+            assert_eq!(ours["frame"], *number);
+            assert_eq!(ours["protocol"], protocol.as_str(), "frame {number}");
+            if protocol != "RTMP" {
+                continue;
+            }
+            let mine: Vec<&str> = ours["info"].as_str().unwrap().split('|').collect();
+            let wanted: Vec<&str> = info.split('|').collect();
+            assert_eq!(mine.len(), wanted.len(), "frame {number}: {mine:?} for {wanted:?}");
+            for (mine, wanted) in mine.iter().zip(wanted) {
+                assert!(mine.starts_with(wanted), "frame {number}: {mine} for {wanted}");
+                messages += 1;
+            }
+        }
+        assert!(messages > 800, "{messages}");
+    }
+}
+
+/// RTP and RTCP lines are tshark's; it calls every session description malformed, because it reads an SPS with its
+/// emulation prevention bytes, and shows no codec of dynamic payload types.
+#[test]
+fn rtsp_and_rtp_lines_are_those_of_tshark_and_more() {
+    let Some(file) = capture("c1_rtsp_play_udp.pcapng") else { return };
+    let Some(theirs) = tshark(&file) else { return };
+    let ours = text(&[file.to_str().unwrap(), "--format", "json"]);
+    let mut compared = 0;
+    for ((number, protocol, info), ours) in theirs.iter().zip(ours.lines()) {
+        if !protocol.starts_with("RT") {
+            continue;
+        }
+        let ours: serde_json::Value = serde_json::from_str(ours).unwrap();
+        assert_eq!(ours["protocol"], protocol.as_str(), "frame {number}");
+        let mine = ours["info"].as_str().unwrap();
+        let wanted = info.trim_end_matches("[Malformed Packet]").trim_end();
+        assert!(mine.starts_with(wanted), "frame {number}: {mine} for {wanted}");
+        compared += 1;
+    }
+    assert!(compared > 500, "{compared}");
+}
+
+#[test]
+fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
+    for name in ["s1_ertmp_codecs.pcap", "s3_csid.pcap", "s5_lost_segment.pcap", "s8_aggregate_amf3.pcap"] {
+        let Some(file) = capture(name) else { continue };
+        let mut reader = Reader::open(&file).unwrap();
+        let mut dissector = Dissector::new(Wants { trees: Trees::All, facts: true });
+        let (mut parts, mut leaves) = (0, 0);
+        while let Some(packet) = reader.next() {
+            let row = dissector.packet(packet.as_ref().unwrap());
+            for part in row.parts {
+                assert_eq!(tree::gap(part), None, "{name} frame {}: {}", row.number, part.title);
+                assert!(
+                    part.origin.is_empty() || part.origin.len() == part.bytes.len() as u64,
+                    "{}",
+                    part.title
+                );
+                parts += 1;
+                leaves += part.tree.leaves().count();
+            }
+        }
+        assert!(parts > 10 && leaves > parts, "{name}: {parts} parts, {leaves} leaves");
+    }
+}
+
+#[test]
+fn the_audio_header_that_started_it() {
+    let shown = text(&["--as", "flv.audio", "--hex", "af 00 11 90"]);
+    for line in [
+        "Wireshark says: HE-AAC 44 kHz 16 bit stereo",
+        "what is so: AAC sequence header, AudioSpecificConfig AAC-LC 48000 Hz stereo",
+        "what counts: the second",
+        "sampling frequency index: 3 (48000 Hz)",
+    ] {
+        assert!(shown.contains(line), "{line} in\n{shown}");
+    }
+}
+
+#[test]
+fn a_filter_selects_and_its_errors_point() {
+    let Some(file) = capture("a_rtmp_1pub_3play.pcapng") else { return };
+    let file = file.to_str().unwrap();
+    let lines = text(&[file, "rtmp.command == publish && stream contains \"teststream\""]);
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(lines.contains("publish('teststream') live"), "{lines}");
+    let output = dissect(&[file, "rtmp.type == auido"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("^ did you mean `audio`?"), "{error}");
+}
+
+#[test]
+fn one_frame_is_shown_down_to_its_amf_values() {
+    let Some(file) = capture("a_rtmp_1pub_3play.pcapng") else { return };
+    let file = file.to_str().unwrap();
+    let shown = text(&[file, "--frame", "20"]);
+    // The message begins in frame 18.
+    for words in
+        ["RTMP chunk stream", "frame 18 bytes", "frame 20 bytes", "\"releaseStream\"", "RTMP 1.0 §5.3.1.1"]
+    {
+        assert!(shown.contains(words), "{words} in\n{shown}");
+    }
+    let output = dissect(&[file, "--frame", "999999"]);
+    assert_eq!(output.status.code(), Some(2));
+}
