@@ -28,7 +28,7 @@ pub(crate) struct Parts {
 /// The document.
 pub(crate) fn analysis(parts: Parts) -> Analysis {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
-    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, hls, .. } = hub;
+    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, mut hls, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
     let synthetic = captures.iter().any(|capture| capture.synthetic);
     let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
@@ -72,6 +72,9 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
         }
         series.push((id, lines));
         sessions.push(session);
+    }
+    for note in hls.take_notes() {
+        findings.add(note, None, only_file.clone());
     }
     for (index, outcome) in hls.finish().into_iter().enumerate() {
         let id = format!("hls-{}", index.saturating_add(1));

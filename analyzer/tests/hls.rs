@@ -7,8 +7,11 @@
     clippy::arithmetic_side_effects
 )]
 
+use std::io::Write;
 use std::net::SocketAddr;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use streamgauge_analyzer::flow::{At, ConnInfo, ConnStats, Dir, End, HalfStats, Missing};
 use streamgauge_analyzer::track::hls::{Outcome, Registry};
 use streamgauge_analyzer::track::http::Tracker;
@@ -60,11 +63,17 @@ impl Wire {
         self.hls.carried(self.now, |_, _| {});
     }
 
-    fn fetch(&mut self, conn: &mut Conn, url: &str, answer: &str, body: &str) {
-        let request = format!("GET {url} HTTP/1.1\r\nHost: h\r\nUser-Agent: player\r\n\r\n");
-        let response = format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    fn fetch(&mut self, conn: &mut Conn, url: &str, answer: &str, body: impl AsRef<[u8]>) {
+        self.fetch_with(conn, url, "", answer, body);
+    }
+
+    /// With more fields in the request; those of the response follow its status line.
+    fn fetch_with(&mut self, conn: &mut Conn, url: &str, asked: &str, answer: &str, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        let request = format!("GET {url} HTTP/1.1\r\nHost: h\r\nUser-Agent: player\r\n{asked}\r\n");
+        let head = format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n", body.len());
         self.say(conn, Dir::AToB, request.as_bytes(), 7);
-        self.say(conn, Dir::BToA, response.as_bytes(), 11);
+        self.say(conn, Dir::BToA, &[head.as_bytes(), body].concat(), 11);
     }
 
     fn close(&mut self, mut conn: Conn) {
@@ -181,4 +190,91 @@ fn plain_http_makes_no_session_and_bodies_end_where_they_should() {
     wire.fetch(&mut conn, "/video.mp4", "200 OK", "data");
     wire.close(conn);
     assert!(wire.finish().is_empty());
+}
+
+#[test]
+fn cookies_name_viewers_as_tokens_do() {
+    let mut wire = Wire::default();
+    // Two equal players, and one that takes no cookies; their requests are mixed.
+    let cookies = ["Cookie: a=b; streamgauge_session=aa\r\n", "Cookie: streamgauge_session=bb\r\n", ""];
+    let tokens = ["aa", "bb", "cc"];
+    let mut firsts = Vec::new();
+    for token in tokens {
+        let mut conn = wire.connect();
+        let given = format!("200 OK\r\nSet-Cookie: streamgauge_session={token}; Path=/live/a/; HttpOnly");
+        wire.fetch(&mut conn, "/live/a/index.m3u8", &given, MASTER);
+        firsts.push(conn.sent);
+        wire.close(conn);
+    }
+    let mut conns = [(); 3].map(|()| wire.connect());
+    // Not in the order in which they came.
+    for n in [1, 0, 2] {
+        wire.fetch_with(&mut conns[n], "/live/a/video.m3u8", cookies[n], "200 OK", MEDIA);
+    }
+    for segment in ["/live/a/s1.m4s", "/live/a/s2.m4s"] {
+        for n in [0, 1, 1, 2] {
+            wire.fetch_with(&mut conns[n], segment, cookies[n], "200 OK", "x");
+        }
+    }
+    let sent: Vec<u64> = conns.iter().zip(&firsts).map(|(conn, first)| conn.sent[1] + first[1]).collect();
+    conns.into_iter().for_each(|conn| wire.close(conn));
+    let viewers = wire.finish();
+    let told: Vec<_> = viewers
+        .iter()
+        .map(|v| (v.client.port(), v.parts.len(), v.segments, v.bytes[1], v.path.as_deref()))
+        .collect();
+    let path = Some("live/a");
+    assert_eq!(told, [(5001, 2, 2, sent[0], path), (5002, 2, 4, sent[1], path), (5003, 2, 2, sent[2], path)]);
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+#[test]
+fn packed_playlists_are_read_and_damaged_ones_told() {
+    const PACKED: &str = "200 OK\r\nContent-Encoding: gzip";
+    let mut wire = Wire::default();
+    let mut conn = wire.connect();
+    wire.fetch(&mut conn, "/live/a/index.m3u8", PACKED, gzip(MASTER));
+    wire.fetch(&mut conn, "/live/a/video.m3u8", PACKED, gzip(MEDIA));
+    wire.fetch(&mut conn, "/live/a/s1.m4s", "200 OK", "x");
+    // Damaged behind its head: what came before is lost, the viewer goes on.
+    let mut damaged = gzip(&MEDIA.repeat(20));
+    damaged[20..40].fill(0x55);
+    let before = conn.sent[1];
+    wire.fetch(&mut conn, "/live/a/video.m3u8", PACKED, &damaged);
+    let content = conn.sent[1] - damaged.len() as u64;
+    wire.fetch(&mut conn, "/live/a/video.m3u8", PACKED, "not packed");
+    wire.fetch(&mut conn, "/live/a/s2.m4s", PACKED, "x");
+    wire.close(conn);
+    assert_eq!(wire.hls.take_notes().len(), 0);
+    let [viewer] = &wire.finish()[..] else { panic!("one viewer") };
+    assert_eq!(viewer.segments, 2);
+    // Media that is packed is one more of the same rule.
+    let [note] = &viewer.notes[..] else { panic!("{:?}", viewer.notes) };
+    assert_eq!((note.rule.id, note.count), ("http.gzip", 3));
+    let at = note.at.unwrap().offset;
+    assert!(at > before && at <= content && at + 11 > content, "{at} of {content}");
+
+    // Without a viewer the finding stands alone.
+    let mut wire = Wire::default();
+    let mut conn = wire.connect();
+    wire.fetch(&mut conn, "/live/a/video.m3u8", PACKED, &damaged);
+    wire.close(conn);
+    let notes = wire.hls.take_notes();
+    assert_eq!(notes.iter().map(|note| note.rule.id).collect::<Vec<_>>(), ["http.gzip"]);
+    // What the capture lacks is no fault.
+    let mut conn = wire.connect();
+    wire.say(&mut conn, Dir::AToB, b"GET /live/a/video.m3u8 HTTP/1.1\r\n\r\n", 99);
+    let packed = gzip(MEDIA);
+    let head = format!("HTTP/1.1 {PACKED}\r\nContent-Length: {}\r\n\r\n", packed.len());
+    wire.say(&mut conn, Dir::BToA, &[head.as_bytes(), &packed[..20]].concat(), 99);
+    let at = At { time_ns: wire.now, frame: 1, offset: 0, ready_ns: wire.now };
+    conn.tracker.gap(Dir::BToA, at, 20, Missing::Lost, &mut wire.hls);
+    wire.say(&mut conn, Dir::BToA, &packed[40..], 99);
+    wire.close(conn);
+    assert_eq!((wire.hls.take_notes().len(), wire.finish().len()), (0, 0));
 }

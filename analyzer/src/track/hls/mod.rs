@@ -1,18 +1,21 @@
 //! Tells HLS viewers apart and counts what they fetched.
 //!
-//! A viewer is named by the token `session=` of its URLs. Without one it is the poll loop of an address, a User-Agent and a
+//! A viewer is named by the token `session=` of its URLs or by our server's cookie. Without one it is the poll loop of an address, a User-Agent and a
 //! playlist, split when a segment is fetched again. One playlist and one segment answered 200 or 206 make a session.
 
+mod coding;
 mod media;
 mod playlist;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use spec::Requirement;
 use wire::http::{Head, Start};
 
+use self::coding::Coding;
 use self::media::{Boxes, Found, Tracks};
-use self::playlist::{Playlist, key, stream_path, token};
+use self::playlist::{Playlist, cookie, key, stream_path, token};
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
@@ -44,6 +47,8 @@ pub struct Registry {
     by_client: HashMap<(IpAddr, u64), Vec<usize>, Seeded>,
     carried: Vec<(ViewerNo, u64)>,
     claims: HashMap<u64, Claim>,
+    /// What was noted of requests that no viewer could be found for.
+    notes: Notes,
     stamp: u64,
 }
 
@@ -67,9 +72,11 @@ struct Loop {
 }
 
 /// A request for a multivariant playlist.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     no: u64,
+    /// The token that its answer gave to the viewer in a cookie.
+    token: Option<String>,
     bytes: [u64; 2],
     client: SocketAddr,
     at_ns: i64,
@@ -114,6 +121,9 @@ pub struct Part {
     pub end: End,
 }
 
+/// A stream's path, and what its multivariant playlist declares.
+type Declared = (Option<String>, Vec<(&'static str, String)>);
+
 /// What a connection knows of its viewers.
 #[derive(Debug, Default)]
 pub struct Connection {
@@ -136,8 +146,15 @@ pub struct Exchange {
     /// The segment's key, its range counted.
     fetch: u64,
     viewer: Option<ViewerNo>,
+    /// The token of the URL or of the cookie.
+    token: Option<String>,
+    /// The token that the answer gives in a cookie.
+    given: Option<String>,
     bytes: [u64; 2],
     body: Body,
+    coding: Coding,
+    /// Where the content begins.
+    body_at: Option<At>,
     holes: bool,
 }
 
@@ -217,6 +234,8 @@ impl Registry {
         let mut exchange = Exchange {
             method: method.chars().take(32).collect(),
             fetch: key(&format!("{} {range}", playlist::local(&url))),
+            token: token(&url).or_else(|| head.all("Cookie").find_map(cookie)).map(str::to_owned),
+            given: None,
             url,
             client,
             server,
@@ -225,6 +244,8 @@ impl Registry {
             viewer: None,
             bytes: [0; 2],
             body: Body::Other,
+            coding: Coding::Identity,
+            body_at: None,
             holes: false,
         };
         self.assign(connection, &mut exchange);
@@ -234,8 +255,10 @@ impl Registry {
     /// Finds the viewer of a request for a segment, or of any request with a known token.
     fn assign(&mut self, connection: &mut Connection, exchange: &mut Exchange) {
         let url = key(&exchange.url);
-        let by_token = token(&exchange.url)
-            .and_then(|token| self.tokens.get(&(exchange.server, token.to_owned())).copied());
+        let by_token = exchange
+            .token
+            .as_ref()
+            .and_then(|token| self.tokens.get(&(exchange.server, token.clone())).copied());
         let of = match by_token {
             Some(no) => self.viewer(no).map(|viewer| viewer.of),
             None => {
@@ -290,7 +313,8 @@ impl Registry {
         }
         // The latest poll was this one's, where another viewer has more than one.
         let latest = group.latest;
-        let no = self.add_viewer(of, exchange)?;
+        let pending = self.take_pending(of);
+        let no = self.add_viewer(of, exchange, pending)?;
         let mut poll = [0; 2];
         if let Some((other, bytes, client, at_ns)) = latest
             && let Some(first) = self.viewer_mut(other).filter(|first| first.playlists > 1)
@@ -313,7 +337,13 @@ impl Registry {
         Some(no)
     }
 
-    fn add_viewer(&mut self, of: usize, exchange: &Exchange) -> Option<ViewerNo> {
+    /// The first request for a loop's multivariant playlist that no viewer has yet.
+    fn take_pending(&mut self, of: usize) -> Option<Pending> {
+        self.loops.get_mut(of)?.pending.pop_front()
+    }
+
+    /// Adds a viewer, whose request for the multivariant playlist `pending` was.
+    fn add_viewer(&mut self, of: usize, exchange: &Exchange, pending: Option<Pending>) -> Option<ViewerNo> {
         let no =
             ViewerNo(u32::try_from(self.viewers.len()).ok().filter(|_| self.viewers.len() < MAX_VIEWERS)?);
         let mut viewer = Viewer {
@@ -338,7 +368,7 @@ impl Registry {
         group.viewers.push(no);
         viewer.tracks.declare(&group.declared);
         // Who asked for the multivariant playlist first is the first to poll what it lists.
-        if let Some(Pending { no: pending, bytes, client, at_ns }) = group.pending.pop_front() {
+        if let Some(Pending { no: pending, bytes, client, at_ns, .. }) = pending {
             (viewer.bytes, viewer.client, viewer.first_ns) = (bytes, client, at_ns);
             // Its connection is over, or its end will ask whose it was.
             match self.claims.remove(&pending).and_then(|claim| claim.part) {
@@ -412,6 +442,8 @@ impl Registry {
             Start::Request { .. } => 0,
         };
         let ok = matches!(code, 200 | 206);
+        exchange.given = head.all("Set-Cookie").find_map(cookie).map(str::to_owned);
+        exchange.coding = Coding::of(head);
         let kind = head.field("Content-Type").unwrap_or_default().to_ascii_lowercase();
         let path = exchange.url.split('?').next().unwrap_or_default().to_ascii_lowercase();
         if let Body::Segment(segment) = &exchange.body {
@@ -431,17 +463,26 @@ impl Registry {
             }
             if !ok {
                 exchange.body = Body::Other;
+            } else if exchange.coding != Coding::Identity {
+                exchange.body = Body::Other;
+                self.note(exchange, &spec::http::GZIP, || {
+                    let coding = head.field("Content-Encoding").unwrap_or_default();
+                    Note::new(&spec::http::GZIP, "media is coded once more on its way, which gains nothing")
+                        .at(at)
+                        .want_got("no Content-Encoding", coding.chars().take(64).collect::<String>())
+                });
             }
             return;
         }
         let listing = kind.contains("mpegurl") || path.ends_with(".m3u8") || path.ends_with(".m3u");
-        if ok && listing && exchange.method == "GET" {
+        if ok && listing && exchange.method == "GET" && exchange.coding != Coding::Other {
             exchange.body = Body::Playlist(Vec::new());
         }
     }
 
     /// Takes a piece of a response's content.
     pub fn body(&mut self, exchange: &mut Exchange, at: At, bytes: &[u8]) {
+        exchange.body_at.get_or_insert(at);
         match &mut exchange.body {
             Body::Other => {}
             Body::Playlist(kept) => {
@@ -482,30 +523,50 @@ impl Registry {
 
     /// The response is over; `whole` where its end was seen.
     pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, _: At, whole: bool) {
-        let Body::Playlist(text) = &mut exchange.body else { return };
-        let text = std::mem::take(text);
+        let Body::Playlist(kept) = &mut exchange.body else { return };
+        let kept = std::mem::take(kept);
+        let full = kept.len() >= MAX_PLAYLIST;
+        let (text, fault) = exchange.coding.unpack(kept, MAX_PLAYLIST);
         // The beginning of a list is one, where the rest is missing.
-        let list = Playlist::read(&text, &exchange.url).filter(|_| whole || !exchange.holes);
-        let Some(list) = list else { return };
-        self.stamp = self.stamp.saturating_add(1);
-        if list.is_multivariant() {
-            self.multivariant(connection, exchange, &list);
-        } else {
-            self.media_playlist(connection, exchange, &list);
+        if let Some(list) = Playlist::read(&text, &exchange.url).filter(|_| whole || !exchange.holes) {
+            self.stamp = self.stamp.saturating_add(1);
+            if list.is_multivariant() {
+                self.multivariant(connection, &mut exchange, &list);
+            } else {
+                self.media_playlist(connection, &mut exchange, &list);
+            }
+        }
+        // What the capture lacks, or was not kept, is no fault of the packing.
+        if let Some(fault) = fault.filter(|_| whole && !exchange.holes && !full) {
+            exchange.viewer = exchange.viewer.or(connection.viewers.last().copied());
+            self.note(&exchange, &spec::http::GZIP, || {
+                let note = Note::new(&spec::http::GZIP, "a playlist's content cannot be unpacked");
+                let note = note.want_got("content as Content-Encoding says", fault);
+                Note { at: exchange.body_at, ..note }
+            });
         }
     }
 
-    fn multivariant(&mut self, connection: &mut Connection, mut exchange: Exchange, list: &Playlist) {
-        let named = list.children.iter().find_map(|child| token(child));
-        if let Some(no) = named.and_then(|token| self.of_token(token, &exchange)) {
+    /// Something about a request: with its viewer, where it has one.
+    fn note(&mut self, exchange: &Exchange, rule: &'static Requirement, make: impl FnOnce() -> Note) {
+        let viewer = exchange.viewer.and_then(|no| usize::try_from(no.0).ok());
+        match viewer.and_then(|no| self.viewers.get_mut(no)) {
+            Some(viewer) => viewer.notes.add(rule, None, make),
+            None => self.notes.add(rule, None, make),
+        }
+    }
+
+    fn multivariant(&mut self, connection: &mut Connection, exchange: &mut Exchange, list: &Playlist) {
+        let named = list.children.iter().find_map(|child| token(child)).map(str::to_owned);
+        if let Some(no) = named.or(exchange.token.clone()).and_then(|token| self.of_token(&token, exchange)) {
             if let Some(viewer) = self.viewer_mut(no) {
                 viewer.tracks.declare(&list.declared);
                 viewer.playlists = viewer.playlists.saturating_add(1);
             }
-            self.credit(connection, no, &mut exchange);
+            self.credit(connection, no, exchange);
             return;
         }
-        let Some(of) = self.find_loop(&exchange, false) else { return };
+        let Some(of) = self.find_loop(exchange, false) else { return };
         let Some(group) = self.loops.get_mut(of) else { return };
         group.children.extend(list.children.iter().take(MAX_SHARED).map(|child| key(child)));
         group.declared = list.declared.clone();
@@ -514,21 +575,21 @@ impl Registry {
         {
             self.claims.remove(&old.no);
         }
-        let Exchange { bytes, client, started_ns: at_ns, .. } = exchange;
+        let Exchange { bytes, client, started_ns: at_ns, .. } = *exchange;
         let no = self.stamp;
-        group.pending.push_back(Pending { no, bytes, client, at_ns });
+        group.pending.push_back(Pending { no, token: exchange.given.take(), bytes, client, at_ns });
         self.claims.insert(no, Claim::default());
         if connection.pending.len() < MAX_SHARED {
             connection.pending.push(no);
         }
     }
 
-    fn media_playlist(&mut self, connection: &mut Connection, mut exchange: Exchange, list: &Playlist) {
-        let named = token(&exchange.url).map(str::to_owned);
-        let no = match named.and_then(|token| self.of_token(&token, &exchange)) {
+    fn media_playlist(&mut self, connection: &mut Connection, exchange: &mut Exchange, list: &Playlist) {
+        let named = exchange.token.clone();
+        let no = match named.and_then(|token| self.of_token(&token, exchange)) {
             Some(no) => no,
             None => {
-                let Some(of) = self.find_loop(&exchange, true) else { return };
+                let Some(of) = self.find_loop(exchange, true) else { return };
                 let Some(group) = self.loops.get(of) else { return };
                 let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
                 let waiting = || {
@@ -536,15 +597,20 @@ impl Registry {
                     viewers.min_by_key(|no| self.viewer(*no).map(|viewer| viewer.polled_ns))
                 };
                 let fresh = !group.pending.is_empty();
-                let known = bound.or_else(|| waiting().filter(|_| !fresh));
-                let Some(no) = known.or_else(|| self.add_viewer(of, &exchange)) else { return };
-                no
+                match bound.or_else(|| waiting().filter(|_| !fresh)) {
+                    Some(no) => no,
+                    None => {
+                        let pending = self.take_pending(of);
+                        let Some(no) = self.add_viewer(of, exchange, pending) else { return };
+                        no
+                    }
+                }
             }
         };
         let poll = (no, exchange.bytes, exchange.client, exchange.started_ns);
         let own = exchange.viewer.is_none();
         if own {
-            self.credit(connection, no, &mut exchange);
+            self.credit(connection, no, exchange);
         }
         let stamp = self.stamp;
         let Some(viewer) = self.viewer_mut(no) else { return };
@@ -576,9 +642,24 @@ impl Registry {
             return Some(*no);
         }
         let of = self.add_loop(exchange)?;
-        let no = self.add_viewer(of, exchange)?;
+        let (path, pending) = self.given(token, exchange).unzip();
+        if let (Some(path), Some(group)) = (path, self.loops.get_mut(of)) {
+            (group.path, group.declared) = path;
+        }
+        let no = self.add_viewer(of, exchange, pending)?;
         self.tokens.insert(name, no);
         Some(no)
+    }
+
+    /// The request whose answer gave this token in a cookie, with its stream's path and what is declared of it.
+    fn given(&mut self, token: &str, exchange: &Exchange) -> Option<(Declared, Pending)> {
+        let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+        mine.iter().find_map(|of| {
+            let group = self.loops.get_mut(*of)?;
+            let index = group.pending.iter().position(|pending| pending.token.as_deref() == Some(token))?;
+            let pending = group.pending.remove(index)?;
+            Some(((group.path.clone(), group.declared.clone()), pending))
+        })
     }
 
     /// The loop that polls this playlist, or whose multivariant playlist lists it.
@@ -646,6 +727,11 @@ impl Registry {
                 });
             }
         }
+    }
+
+    /// What was noted of requests that are no viewer's.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes).into_vec()
     }
 
     /// The viewers that are sessions, in order of their first request.

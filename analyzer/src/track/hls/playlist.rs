@@ -105,6 +105,12 @@ pub(super) fn token(url: &str) -> Option<&str> {
     (!value.is_empty() && value.len() <= 256).then_some(value)
 }
 
+/// The viewer's token in a `Cookie` or a `Set-Cookie` field, as our server names it.
+pub(super) fn cookie(value: &str) -> Option<&str> {
+    let value = value.split(';').find_map(|pair| pair.trim().strip_prefix("streamgauge_session="))?;
+    (!value.is_empty() && value.len() <= 256).then_some(value)
+}
+
 /// The stream's path: the directory of an `index.m3u8`, else the playlist without its ending.
 pub(super) fn stream_path(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
@@ -140,5 +146,8 @@ mod tests {
         assert_eq!(stream_path("/").as_deref(), None);
         assert_eq!(token("/a?x=1&session=ab"), Some("ab"));
         assert_eq!((token("/a"), token("/a?session=")), (None, None));
+        assert_eq!(cookie("a=b; streamgauge_session=q1"), Some("q1"));
+        assert_eq!(cookie("streamgauge_session=q1; Path=/live/; HttpOnly"), Some("q1"));
+        assert_eq!((cookie("session=x"), cookie("streamgauge_session=")), (None, None));
     }
 }
