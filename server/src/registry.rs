@@ -107,6 +107,16 @@ struct About {
     agent: String,
     part: Option<Part>,
     rate: Rate,
+    receptions: Vec<Reception>,
+}
+
+/// How a track arrives, as its viewer's latest receiver report has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reception {
+    /// Video or audio.
+    pub kind: media::Kind,
+    /// What the report says.
+    pub heard: media::rtp::Heard,
 }
 
 /// What a client does, once it is known.
@@ -154,6 +164,13 @@ impl Client {
         self.about().agent = agent.chars().filter(|c| !c.is_control()).take(AGENT).collect();
     }
 
+    /// Keeps the latest report of each track.
+    pub fn reported(&self, reception: Reception) {
+        let mut about = self.about();
+        about.receptions.retain(|r| r.kind != reception.kind);
+        about.receptions.push(reception);
+    }
+
     fn about(&self) -> MutexGuard<'_, About> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,6 +201,8 @@ pub struct ClientSnapshot {
     pub bps_out: u64,
     /// Frames left out because the client was slow.
     pub frames_dropped: u64,
+    /// How its tracks arrive, where it reports that.
+    pub receptions: Vec<Reception>,
     /// When it connected.
     pub connected: Time,
     /// When it ended, and how; `None` while it is connected.
@@ -276,7 +295,12 @@ impl Registry {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             frames_dropped: AtomicU64::new(0),
-            about: Mutex::new(About { agent: String::new(), part: None, rate: Rate::new(now) }),
+            about: Mutex::new(About {
+                agent: String::new(),
+                part: None,
+                rate: Rate::new(now),
+                receptions: Vec::new(),
+            }),
             signal: Arc::default(),
         });
         inner.live.insert(client.number, Arc::clone(&client));
@@ -441,6 +465,7 @@ impl Client {
             bps_in,
             bps_out,
             frames_dropped: self.frames_dropped.load(Ordering::Relaxed),
+            receptions: about.receptions.clone(),
             connected: self.connected,
             ended: None,
             listed: part.listed,

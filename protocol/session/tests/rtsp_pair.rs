@@ -298,6 +298,25 @@ fn what_cannot_be_read_gets_an_answer_and_a_close() {
 }
 
 #[test]
+fn a_publisher_may_pause_and_go_on() {
+    let sdp = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    let announce = format!(
+        "ANNOUNCE rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n";
+    let setup = format!("SETUP rtsp://h/a RTSP/1.0\r\nCSeq: 2\r\n{transport}\r\n");
+    let (sent, _) = answers(&format!("{announce}{setup}"));
+    let id = sent[1].lines().find_map(|l| l.strip_prefix("Session: ")).unwrap().split(';').next().unwrap();
+    let ask = |method: &str| format!("{method} rtsp://h/a RTSP/1.0\r\nCSeq: 3\r\nSession: {id}\r\n\r\n");
+    let methods = ["RECORD", "PAUSE", "PAUSE", "RECORD", "PAUSE", "TEARDOWN"];
+    let (sent, closed) = answers(&format!("{announce}{setup}{}", methods.map(ask).concat()));
+    let status: Vec<&str> = sent.iter().map(|s| s.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(status, ["200", "200", "200", "200", "455", "200", "200", "200"]);
+    assert_eq!(closed, None);
+}
+
+#[test]
 fn states_are_kept_in_a_pipeline_of_requests() {
     let setup =
         "SETUP rtsp://h/a/trackID=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n";

@@ -48,7 +48,19 @@ pub struct Client {
     bps_in: u64,
     bps_out: u64,
     frames_dropped: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reception: Vec<Reception>,
     connected: String,
+}
+
+/// A track as a viewer's latest RTCP report tells of it.
+#[derive(Debug, Serialize)]
+struct Reception {
+    kind: &'static str,
+    fraction_lost: f64,
+    packets_lost: i32,
+    jitter_ms: f64,
+    round_trip_ms: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,15 +93,25 @@ pub fn recordings(shared: &Shared) -> Vec<Recording> {
     shared.recorder.list().into_iter().map(recording).collect()
 }
 
-fn track(track: &media::Track) -> Track {
-    Track {
-        kind: match track.kind() {
-            Kind::Video => "video",
-            Kind::Audio => "audio",
-        },
-        codec: track.codec.name(),
-        description: track.description.clone(),
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Video => "video",
+        Kind::Audio => "audio",
     }
+}
+
+fn reception(r: &crate::registry::Reception) -> Reception {
+    Reception {
+        kind: kind(r.kind),
+        fraction_lost: r.heard.fraction_lost,
+        packets_lost: r.heard.lost,
+        jitter_ms: r.heard.jitter_ms,
+        round_trip_ms: r.heard.round_trip_ms,
+    }
+}
+
+fn track(track: &media::Track) -> Track {
+    Track { kind: kind(track.kind()), codec: track.codec.name(), description: track.description.clone() }
 }
 
 /// Streams that have a publisher or viewers.
@@ -126,6 +148,7 @@ pub fn clients(shared: &Shared) -> Vec<Client> {
         bps_in: c.bps_in,
         bps_out: c.bps_out,
         frames_dropped: c.frames_dropped,
+        reception: c.receptions.iter().map(reception).collect(),
         connected: shared.clock.rfc3339(c.connected),
     };
     shared.clients().into_iter().filter(|c| c.ended.is_none()).map(client).collect()

@@ -74,6 +74,13 @@ impl Viewer {
         &self.stream
     }
 
+    /// The decoding time of the frame the viewer begins with, and its clock; none while there is no frame.
+    pub fn begins_at(&self) -> Option<(i64, u32)> {
+        let ring = self.stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let items = (self.next..).map_while(|position| ring.get(position));
+        items.filter_map(|item| item.frame()).next().map(|frame| (frame.dts, frame.track.clock))
+    }
+
     /// Waits until there may be something new to take.
     pub async fn ready(&self) {
         std::future::poll_fn(|cx| {

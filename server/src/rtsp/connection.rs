@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::describing::Describing;
 use super::egress::Egress;
 use super::pacer::Pacer;
 use super::playing::Playing;
@@ -63,6 +64,7 @@ pub(super) struct Connection {
     pace_at: Option<Time>,
     pub(super) playing: Option<Playing>,
     pub(super) publishing: Option<Publishing>,
+    pub(super) describing: Option<Describing>,
     arrived: mpsc::Receiver<Packet>,
     pub(super) route: mpsc::Sender<Packet>,
     tap: Option<TapConn>,
@@ -117,6 +119,7 @@ impl Connection {
             seed,
             playing: None,
             publishing: None,
+            describing: None,
             arrived,
             route,
             tap,
@@ -183,6 +186,7 @@ impl Connection {
             if let Err(end) = self.deadlines() {
                 return end;
             }
+            self.describe_waiting();
             if let Err(end) = self.write() {
                 return end;
             }
@@ -232,7 +236,9 @@ impl Connection {
         let ingest = self.publishing.as_ref().and_then(Publishing::wake_at).map(Time::from_millis);
         let over = self.publishing.as_ref().and_then(|p| p.over_at);
         let closing = self.closing.as_ref().map(|(_, until)| *until);
-        let all = [self.wake, bye, ingest, over, self.leave_at, self.stall(), closing, self.pace_at];
+        let describing = self.describing.as_ref().map(|d| d.until);
+        let all =
+            [self.wake, bye, ingest, over, self.leave_at, self.stall(), closing, self.pace_at, describing];
         all.into_iter().chain(reports).flatten().min()
     }
 
@@ -312,11 +318,9 @@ impl Connection {
         if rtcp || self.publishing.is_some() {
             self.client.received(payload.len());
         }
-        let alive = match &self.publishing {
-            Some(_) => self.packet(track, rtcp, payload),
-            None => !rtcp || wire::rtcp::parse(&payload).1.is_none(),
-        };
-        if alive {
+        // Who opens a way again and again is there, too.
+        let opens = !rtcp && self.publishing.is_none();
+        if self.packet(track, rtcp, payload) || opens {
             self.drain(Some(Input::Alive));
         }
     }

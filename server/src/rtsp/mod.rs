@@ -1,6 +1,7 @@
 //! RTSP: the listener, its connections, and the pair of UDP ports that all of them share.
 
 mod connection;
+mod describing;
 mod egress;
 mod listener;
 mod pacer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use media::Track;
-use media::rtp::{Ingest, IngestConfig, describe};
+use media::rtp::{Ingest, IngestConfig};
 use model::{Protocol, Role};
 use session::rtsp::{Action, Carry, Event, Reason, Refusal};
 use wire::sdp::Description;
@@ -20,7 +20,7 @@ impl Connection {
         match event {
             Event::Describe { path, agent, .. } => {
                 self.client.name_agent(&agent);
-                Some(self.describe(&path).map_or_else(Action::Refuse, |sdp| Action::Describe { sdp }))
+                self.describe(path)
             }
             Event::Announce { path, agent, description, .. } => {
                 self.client.name_agent(&agent);
@@ -61,15 +61,10 @@ impl Connection {
         }
     }
 
-    fn tracks(&self, path: &str) -> Option<Vec<Arc<Track>>> {
+    pub(super) fn tracks(&self, path: &str) -> Option<Vec<Arc<Track>>> {
         let streams = self.shared.hub.list();
         let stream = streams.into_iter().find(|s| &*s.path == path && s.publisher.is_some())?;
         Some(stream.tracks).filter(|tracks| !tracks.is_empty())
-    }
-
-    fn describe(&self, path: &str) -> Result<String, Refusal> {
-        let tracks = self.tracks(path).ok_or(Refusal::NotFound)?;
-        describe(&tracks, path).ok_or(Refusal::Codec)
     }
 
     fn announce(&mut self, path: &str, description: Description) -> Result<(), Refusal> {
@@ -157,15 +152,24 @@ impl Connection {
         if publishing.record() { Action::Record } else { Action::Refuse(Refusal::Codec) }
     }
 
-    /// A packet of a publisher; true where it is a sign of life.
+    /// A packet of a publisher, or a report of a player; true where it is a sign of life.
     pub(super) fn packet(&mut self, track: usize, rtcp: bool, payload: Bytes) -> bool {
         let now = self.now().as_millis();
-        let Some(publishing) = &mut self.publishing else { return false };
+        let Some(publishing) = &mut self.publishing else {
+            return rtcp && self.reported(&payload);
+        };
         let alive = publishing.packet(now, track, rtcp, payload);
         if publishing.is_over() {
             self.part_over();
         }
         alive
+    }
+
+    /// A player's report; false where it is no RTCP.
+    fn reported(&self, compound: &[u8]) -> bool {
+        let receptions = self.playing.iter().flat_map(|playing| playing.heard(compound, self.wall()));
+        receptions.for_each(|reception| self.client.reported(reception));
+        wire::rtcp::parse(compound).1.is_none()
     }
 
     /// The session is over, but packets may be on their way on another port than its goodbye.

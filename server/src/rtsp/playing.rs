@@ -9,9 +9,11 @@ use media::Track;
 use media::rtp::{Anchor, MAX_PAYLOAD, Sender, packetize};
 use session::Time;
 use session::rtsp::{Carry, TrackStart};
+use wire::rtcp::Packet;
 
 use super::egress::Egress;
 use crate::hub::{Item, Piece, Took, Viewer};
+use crate::registry::Reception;
 
 /// The name of all tracks of a session in RTCP.
 pub(super) const CNAME: &str = "streamgauge";
@@ -60,12 +62,14 @@ impl Playing {
         Some(ssrc)
     }
 
-    /// Where each track begins.
+    /// Where each track begins: all at one instant of the media timeline, so that a player lines them up before the
+    /// first report. No frame leaves with an earlier time.
     pub fn starts(&self) -> Vec<TrackStart> {
+        let begins = self.viewer.as_ref().and_then(Viewer::begins_at);
         let start = |(place, (sender, _)): (&usize, &(Sender, Carry))| TrackStart {
             track: *place,
             seq: sender.next_sequence(),
-            rtptime: None,
+            rtptime: begins.map(|(time, clock)| sender.timestamp_at(time, clock)),
         };
         self.senders.iter().map(start).collect()
     }
@@ -124,6 +128,23 @@ impl Playing {
     /// A sender report of each track.
     pub fn report(&self, wall: Duration, egress: &mut Egress) {
         self.say(egress, |sender, anchor| sender.report(anchor, wall, CNAME));
+    }
+
+    /// What a player's compound packet tells of its tracks.
+    pub fn heard(&self, compound: &[u8], wall: Duration) -> Vec<Reception> {
+        let (packets, _) = wire::rtcp::parse(compound);
+        let blocks = packets.iter().flat_map(|packet| match packet {
+            Packet::ReceiverReport { blocks, .. } => blocks.as_slice(),
+            Packet::SenderReport(report) => report.blocks.as_slice(),
+            _ => &[],
+        });
+        let told = |block| {
+            self.senders.iter().find_map(|(place, (sender, _))| {
+                let kind = self.tracks.get(*place)?.kind();
+                Some(Reception { kind, heard: sender.heard(block, wall)? })
+            })
+        };
+        blocks.filter_map(told).collect()
     }
 
     /// The last words of each track.

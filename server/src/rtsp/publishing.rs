@@ -51,10 +51,12 @@ impl Publishing {
         self.carries.values().any(|carry| matches!(carry, Carry::Udp { .. }))
     }
 
-    /// Packets come from now on.
+    /// Packets come from now on; after a pause they go on where they were.
     pub fn record(&mut self) -> bool {
-        let config = if self.is_udp() { IngestConfig::udp() } else { IngestConfig::tcp() };
-        self.ingest = Ingest::new(&self.description, config);
+        if self.ingest.is_none() {
+            let config = if self.is_udp() { IngestConfig::udp() } else { IngestConfig::tcp() };
+            self.ingest = Ingest::new(&self.description, config);
+        }
         self.push();
         self.ingest.is_some()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wire::rtcp::{self, Packet, SenderReport};
+use wire::rtcp::{self, Block, Packet, SenderReport};
 use wire::rtp::{HEADER, Header};
 
 use super::format::{frame_step, payload_type, rtp_clock};
@@ -54,6 +54,19 @@ impl Anchor {
         let us = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
         self.media_us.saturating_add(us(wall).saturating_sub(us(self.wall)))
     }
+}
+
+/// What a receiver report says of a track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heard {
+    /// Share of the packets lost since the report before, 0 to 1.
+    pub fraction_lost: f64,
+    /// Packets lost in all; below 0 where some came twice.
+    pub lost: i32,
+    /// Interarrival jitter in milliseconds.
+    pub jitter_ms: f64,
+    /// From our last sender report to this one, without the time it lay at the receiver, in milliseconds.
+    pub round_trip_ms: Option<f64>,
 }
 
 /// One viewer's (or publisher's) side of a track: numbers, timestamps and counts.
@@ -107,9 +120,9 @@ impl Sender {
         (self.packets, self.octets)
     }
 
-    /// The RTP timestamp of a frame, should it be the next one; for RTP-Info.
-    pub fn peek_timestamp(&self, frame: &Frame) -> u32 {
-        self.wrap(self.ticks(frame))
+    /// The RTP timestamp of an instant of the media timeline, `time` ticks of `clock`; for RTP-Info (RFC 2326 §12.33).
+    pub fn timestamp_at(&self, time: i64, clock: u32) -> u32 {
+        self.wrap(rescale(time, clock, self.clock))
     }
 
     /// The RTP timestamp of the next frame, for all its packets. Audio frames that came with times in milliseconds are put
@@ -165,6 +178,23 @@ impl Sender {
             blocks: Vec::new(),
         });
         rtcp::encode_all(&[report, Packet::cname(self.ssrc, cname)]).into()
+    }
+
+    /// Reads a report block that came in at `wall` since 1970; none where it is about somebody else (RFC 3550 §6.4.1).
+    pub fn heard(&self, block: &Block, wall: Duration) -> Option<Heard> {
+        if block.source != self.ssrc {
+            return None;
+        }
+        let now = u32::try_from(ntp(wall) >> 16 & 0xffff_ffff).unwrap_or(0);
+        let round = now.wrapping_sub(block.last_sr).wrapping_sub(block.delay);
+        // Without a report of ours, or with a clock that went back, there is none.
+        let known = block.last_sr != 0 && round < 1 << 31;
+        Some(Heard {
+            fraction_lost: f64::from(block.fraction_lost) / 256.0,
+            lost: block.lost,
+            jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(self.clock.max(1)),
+            round_trip_ms: known.then(|| f64::from(round) * 1000.0 / 65_536.0),
+        })
     }
 
     /// The last words: a report, CNAME and BYE.
@@ -229,5 +259,30 @@ mod tests {
         assert_eq!(report.rtp.wrapping_sub(timestamp), 24_000);
         assert_eq!(report.ntp, (1_000_000 + NTP_EPOCH) << 32 | 0x8000_0000);
         assert!(matches!(packets[2], Packet::Bye { .. }));
+    }
+
+    #[test]
+    fn a_receivers_report_tells_loss_jitter_and_the_way_there_and_back() {
+        let audio = track(Codec::Aac, Bytes::from_static(&[0x11, 0x90]), 48_000);
+        let sender = Sender::new(&audio, 0, 1).unwrap();
+        let sent = Duration::from_secs(1_000_000);
+        let middle = u32::try_from(ntp(sent) >> 16 & 0xffff_ffff).unwrap();
+        let block = Block {
+            source: sender.ssrc(),
+            fraction_lost: 64,
+            lost: 5,
+            jitter: 480,
+            last_sr: middle,
+            delay: 3 << 16,
+            ..Block::default()
+        };
+        let wall = sent + Duration::from_millis(3250);
+        let heard = sender.heard(&block, wall).unwrap();
+        assert_eq!((heard.fraction_lost, heard.lost, heard.jitter_ms), (0.25, 5, 10.0));
+        assert_eq!(heard.round_trip_ms, Some(250.0));
+        let other = |block: Block| sender.heard(&block, wall);
+        assert_eq!(other(Block { source: 1, ..block }), None);
+        assert_eq!(other(Block { last_sr: 0, ..block }).unwrap().round_trip_ms, None);
+        assert_eq!(other(Block { delay: 4 << 16, ..block }).unwrap().round_trip_ms, None);
     }
 }

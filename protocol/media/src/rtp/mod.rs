@@ -19,7 +19,7 @@ mod tests;
 mod timeline;
 
 pub use dts::DtsRebuilder;
-pub use egress::{Anchor, MAX_PAYLOAD, Piece, Sender, packetize};
+pub use egress::{Anchor, Heard, MAX_PAYLOAD, Piece, Sender, packetize};
 pub use format::{Format, FormatKind, describe, rtp_clock};
 pub use ingest::{Counters, Ingest, IngestConfig};
 pub use reception::Reception;

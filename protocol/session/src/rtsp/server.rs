@@ -437,9 +437,10 @@ impl Server {
         answer
     }
 
+    /// Stops playing or recording for a while (RFC 2326 §10.6): publishers of GStreamer pause before they leave.
     fn pause(&mut self, request: &Request) {
         let Some(session) = &mut self.session else { return };
-        if session.state != State::Playing {
+        if session.state == State::Ready {
             return self.fail(request, 455);
         }
         session.state = State::Ready;
@@ -509,7 +510,7 @@ impl Server {
             Some((State::Playing, _)) => {
                 "OPTIONS, DESCRIBE, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
             }
-            Some((State::Recording, _)) => "OPTIONS, DESCRIBE, TEARDOWN, GET_PARAMETER, SET_PARAMETER",
+            Some((State::Recording, _)) => "OPTIONS, DESCRIBE, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER",
         }
     }
 
