@@ -117,7 +117,8 @@ mod tests {
                 description: String::new(),
             })
         };
-        let (began, now) = (Time::from_millis(7000), Time::from_millis(7000 + ms));
+        let (began, now) =
+            (Time::from_millis(7000), Time::from_millis(7000).after(Duration::from_millis(ms)));
         match judge(tracks.iter().map(track).collect(), began, now) {
             Verdict::Whole(tracks) => Some(tracks.len()),
             Verdict::Nothing => Some(0),
