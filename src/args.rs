@@ -133,12 +133,24 @@ pub struct Publish {
     /// An FLV or MP4 file; what it holds is sent as it is.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to: `rtmp://HOST/PATH` or `rtmp://HOST:PORT/PATH`.
+    /// Where to: `rtmp://HOST[:PORT]/PATH` or `rtsp://HOST[:PORT]/PATH`.
     #[arg(value_name = "URL")]
     pub url: String,
+    /// How packets travel to an rtsp:// URL [default: tcp].
+    #[arg(long, value_enum, value_name = "TRANSPORT")]
+    pub over: Option<Over>,
     /// Begin again at the end of the file.
     #[arg(long)]
     pub r#loop: bool,
+}
+
+/// How RTP travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Over {
+    /// In the RTSP connection.
+    Tcp,
+    /// In datagrams.
+    Udp,
 }
 
 /// Arguments of `analyze`.

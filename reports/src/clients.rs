@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
-use model::{Analysis, Endpoint, Protocol, Role, Run, ServerClient, Session, Severity, Transport, Verdict};
+use model::{
+    Analysis, Endpoint, Protocol, Recording, Role, Run, ServerClient, Session, Severity, Transport, Verdict,
+};
 
+use crate::figures::{plural, size, span};
 use crate::words::clean;
 
 /// A session with everything that a report says about it.
@@ -140,6 +143,15 @@ pub(crate) fn transport(session: &Session) -> Option<&'static str> {
         (Protocol::Rtsp, Transport::Interleaved | Transport::Tcp) => Some("TCP"),
         _ => None,
     }
+}
+
+/// `16.2 s · 402 pictures · 758 audio frames · 2.1 MB`.
+pub(crate) fn recorded(recording: &Recording) -> String {
+    let mut facts = vec![span(recording.duration_s)];
+    let kinds = [(recording.pictures, "picture"), (recording.audio_frames, "audio frame")];
+    facts.extend(kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(n, what)));
+    facts.push(size(recording.bytes));
+    facts.join(" · ")
 }
 
 /// `RTMP`, `RTSP over UDP`.

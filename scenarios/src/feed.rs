@@ -8,8 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use media::flv::{config_body, frame_header};
-use media::{Frame, Kind, mp4};
+use media::clock::rescale;
+use media::flv::{Demuxer, config_body, frame_header};
+use media::{Frame, Kind, Unit, mp4};
 use session::rtmp::MediaKind;
 use wire::flv::file::{Reader, Step};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
@@ -34,6 +35,8 @@ pub enum FeedError {
     Unknown(PathBuf),
     /// Nothing in it can be published.
     Empty(PathBuf),
+    /// The protocol cannot carry what is in it.
+    Codecs(PathBuf, String),
 }
 
 impl fmt::Display for FeedError {
@@ -44,15 +47,16 @@ impl fmt::Display for FeedError {
             Self::Mp4(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Unknown(file) => write!(f, "{}: neither an FLV nor an MP4 file", file.display()),
             Self::Empty(file) => {
-                write!(f, "{}: no picture and no sound that RTMP could carry", file.display())
+                write!(f, "{}: no picture and no sound that could be published", file.display())
             }
+            Self::Codecs(file, what) => write!(f, "{}: RTSP cannot carry {what}", file.display()),
         }
     }
 }
 
 impl std::error::Error for FeedError {}
 
-/// Tags in the order they are due.
+/// What a file or a clip holds, in the order it is due: as tags, for RTMP, or as units. Take one or the other.
 #[derive(Debug)]
 pub struct Feed {
     source: Source,
@@ -62,6 +66,9 @@ pub struct Feed {
     first: Option<u32>,
     /// Of video and audio: the last time, and its distance from the one before.
     steps: [Option<(u32, u32)>; 2],
+    /// Makes units of tags.
+    demuxer: Demuxer,
+    units: VecDeque<(Unit, u64)>,
 }
 
 #[derive(Debug)]
@@ -69,6 +76,12 @@ enum Source {
     Clip { clip: Clip, next: usize },
     Flv(Flv),
     Mp4(Box<Mp4>),
+}
+
+/// What a source has next.
+enum Piece {
+    Tag(Tag),
+    Unit(Unit),
 }
 
 impl Feed {
@@ -97,31 +110,84 @@ impl Feed {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, offset: 0, first: None, steps: [None; 2] }
+        let (demuxer, units) = (Demuxer::new(), VecDeque::new());
+        Self { source, offset: 0, first: None, steps: [None; 2], demuxer, units }
     }
 
     /// The next tag with its time since the feed began, in milliseconds; `None` at the end of a round.
     pub fn tag(&mut self) -> Result<Option<(Tag, u64)>, FeedError> {
-        let tag = match &mut self.source {
+        while let Some((piece, due)) = self.piece()? {
+            let tag = match piece {
+                Piece::Tag(tag) => tag,
+                Piece::Unit(unit) => match tag_of(&unit) {
+                    Some(tag) => tag,
+                    None => continue,
+                },
+            };
+            return Ok(Some((tag, due)));
+        }
+        Ok(None)
+    }
+
+    /// The next unit with the time to send it, in milliseconds since the feed began; `None` at the end of a round. Times of
+    /// frames go on from round to round.
+    pub fn unit(&mut self) -> Result<Option<(Unit, u64)>, FeedError> {
+        loop {
+            if let Some(unit) = self.units.pop_front() {
+                return Ok(Some(unit));
+            }
+            let Some((piece, due)) = self.piece()? else { return Ok(None) };
+            match piece {
+                Piece::Unit(Unit::Frame(mut frame)) => {
+                    let offset = i64::try_from(self.offset).unwrap_or(i64::MAX);
+                    let offset = rescale(offset, 1000, frame.track.clock);
+                    frame.dts = frame.dts.saturating_add(offset);
+                    frame.pts = frame.pts.saturating_add(offset);
+                    self.units.push_back((Unit::Frame(frame), due));
+                }
+                Piece::Unit(unit) => self.units.push_back((unit, due)),
+                Piece::Tag(Tag::Script(_)) => {}
+                Piece::Tag(Tag::Media(kind, _, body)) => {
+                    // FLV's timestamps are 32 bits that wrap.
+                    let time = (due & 0xffff_ffff) as u32;
+                    let units = match kind {
+                        MediaKind::Video => self.demuxer.video(time, body),
+                        MediaKind::Audio => self.demuxer.audio(time, body),
+                    };
+                    let (track, frame) = units.map_err(|e| FeedError::Flv(self.name(), e))?;
+                    self.units.extend([track, frame].into_iter().flatten().map(|unit| (unit, due)));
+                }
+            }
+        }
+    }
+
+    fn piece(&mut self) -> Result<Option<(Piece, u64)>, FeedError> {
+        let piece = match &mut self.source {
             Source::Clip { clip, next } => {
                 let tag = clip.tags.get(*next).cloned();
                 *next += 1;
-                tag
+                tag.map(Piece::Tag)
             }
-            Source::Flv(flv) => flv.next()?,
-            Source::Mp4(mp4) => mp4.next()?,
+            Source::Flv(flv) => flv.next()?.map(Piece::Tag),
+            Source::Mp4(mp4) => mp4.next()?.map(Piece::Unit),
         };
-        let Some(tag) = tag else { return Ok(None) };
-        let Tag::Media(kind, time, _) = &tag else { return Ok(Some((tag, self.offset))) };
-        let first = *self.first.get_or_insert(*time);
-        let step = &mut self.steps[usize::from(*kind == MediaKind::Audio)];
+        let Some(piece) = piece else { return Ok(None) };
+        let (kind, time) = match (&piece, &self.source) {
+            (Piece::Tag(Tag::Media(kind, time, _)), _) => (*kind, *time),
+            (Piece::Unit(Unit::Frame(frame)), Source::Mp4(mp4)) => {
+                (message_kind(frame.track.kind()), mp4.time(frame))
+            }
+            _ => return Ok(Some((piece, self.offset))),
+        };
+        let first = *self.first.get_or_insert(time);
+        let step = &mut self.steps[usize::from(kind == MediaKind::Audio)];
         let length = step.map_or(0, |(before, length)| match time.saturating_sub(before) {
             0 => length,
             longer => longer,
         });
-        *step = Some((*time, length));
+        *step = Some((time, length));
         let due = self.offset + u64::from(time.saturating_sub(first));
-        Ok(Some((tag, due)))
+        Ok(Some((piece, due)))
     }
 
     /// Begins the next round: its first tag is due when the last one of this round is over.
@@ -143,7 +209,8 @@ impl Feed {
         Ok(())
     }
 
-    fn name(&self) -> PathBuf {
+    /// The file's name.
+    pub(crate) fn name(&self) -> PathBuf {
         match &self.source {
             Source::Clip { .. } => PathBuf::from("the clip"),
             Source::Flv(flv) => flv.path.clone(),
@@ -219,12 +286,13 @@ impl Flv {
     }
 }
 
-/// An MP4 file, its frames turned into tags.
+/// An MP4 file.
 #[derive(Debug)]
 struct Mp4 {
     path: PathBuf,
     demuxer: mp4::Demuxer<OnDisk>,
-    ready: VecDeque<Tag>,
+    /// The tracks, before the first frame.
+    ready: VecDeque<Unit>,
     /// Added to every time so that none is negative.
     shift: Option<i64>,
 }
@@ -256,11 +324,7 @@ impl Mp4 {
     fn open(path: &Path, file: File) -> Result<Self, FeedError> {
         let failed = |e| FeedError::Mp4(path.to_owned(), e);
         let demuxer = mp4::Demuxer::open(OnDisk(file)).map_err(failed)?;
-        let configs = demuxer.tracks().filter_map(|track| {
-            let kind = message_kind(track.kind());
-            Some(Tag::Media(kind, 0, config_body(track)?.into()))
-        });
-        let ready = configs.collect();
+        let ready = demuxer.tracks().map(|track| Unit::Track(track.clone())).collect();
         Ok(Self { path: path.to_owned(), demuxer, ready, shift: None })
     }
 
@@ -268,23 +332,37 @@ impl Mp4 {
         File::open(&self.path).map_err(|e| FeedError::Io(self.path.clone(), e))
     }
 
-    fn next(&mut self) -> Result<Option<Tag>, FeedError> {
-        if let Some(tag) = self.ready.pop_front() {
-            return Ok(Some(tag));
+    fn next(&mut self) -> Result<Option<Unit>, FeedError> {
+        if let Some(track) = self.ready.pop_front() {
+            return Ok(Some(track));
         }
         match self.demuxer.next() {
-            Some(Ok(frame)) => Ok(Some(self.tag(&frame))),
+            Some(Ok(frame)) => {
+                // Frames come in order of their decoding times: the first is the earliest.
+                self.shift.get_or_insert(-frame.dts_ms());
+                Ok(Some(Unit::Frame(frame)))
+            }
             Some(Err(error)) => Err(FeedError::Mp4(self.path.clone(), error)),
             None => Ok(None),
         }
     }
 
-    fn tag(&mut self, frame: &Frame) -> Tag {
-        // Frames come in order of their decoding times: the first is the earliest.
-        let shift = *self.shift.get_or_insert(-frame.dts_ms());
-        let time = u32::try_from(frame.dts_ms().saturating_add(shift).max(0)).unwrap_or(u32::MAX);
-        let body = [frame_header(frame).as_ref(), &frame.payload].concat();
-        Tag::Media(message_kind(frame.track.kind()), time, body.into())
+    /// When a frame is due, in milliseconds from the first one.
+    fn time(&self, frame: &Frame) -> u32 {
+        let time = frame.dts_ms().saturating_add(self.shift.unwrap_or(0));
+        u32::try_from(time.max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A unit as a tag; its time is told beside it.
+fn tag_of(unit: &Unit) -> Option<Tag> {
+    match unit {
+        Unit::Track(track) => Some(Tag::Media(message_kind(track.kind()), 0, config_body(track)?.into())),
+        Unit::Frame(frame) => {
+            let body = [frame_header(frame).as_ref(), &frame.payload].concat();
+            Some(Tag::Media(message_kind(frame.track.kind()), 0, body.into()))
+        }
+        Unit::Metadata(_) => None,
     }
 }
 

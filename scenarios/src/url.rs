@@ -4,15 +4,42 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-/// The standard port of RTMP.
-const RTMP_PORT: u16 = 1935;
+/// What a URL speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `rtmp://`, port 1935.
+    Rtmp,
+    /// `rtsp://`, port 554.
+    Rtsp,
+}
 
-/// `rtmp://HOST[:PORT]/PATH[?QUERY]`.
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Rtmp, Self::Rtsp];
+
+    /// Its name, as URLs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+            Self::Rtsp => "rtsp",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Rtmp => 1935,
+            Self::Rtsp => 554,
+        }
+    }
+}
+
+/// `rtmp://HOST[:PORT]/PATH[?QUERY]` or the same with `rtsp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RtmpUrl {
+pub struct StreamUrl {
+    /// What it speaks.
+    pub scheme: Scheme,
     /// Name or address, without the brackets of an IPv6 address.
     pub host: String,
-    /// 1935 where the URL names none.
+    /// The standard port where the URL names none.
     pub port: u16,
     /// Path and query string as they stand, without the leading slash.
     pub path: String,
@@ -30,12 +57,16 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
-impl RtmpUrl {
+impl StreamUrl {
     /// Reads a URL.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let wrong = |why: &str| UrlError(format!("{text:?} is no URL to publish to: {why}"));
-        let Some(rest) = text.strip_prefix("rtmp://") else {
-            return Err(wrong("want rtmp://HOST[:PORT]/PATH"));
+        let split = Scheme::ALL.into_iter().find_map(|scheme| {
+            let rest = text.strip_prefix(scheme.name())?.strip_prefix("://")?;
+            Some((scheme, rest))
+        });
+        let Some((scheme, rest)) = split else {
+            return Err(wrong("want rtmp://HOST[:PORT]/PATH or rtsp://HOST[:PORT]/PATH"));
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -50,13 +81,13 @@ impl RtmpUrl {
             return Err(wrong("it names no host"));
         }
         let port = match port {
-            None => RTMP_PORT,
+            None => scheme.port(),
             Some(port) => port.parse().map_err(|_| wrong("its port is no number from 0 to 65535"))?,
         };
         if path.is_empty() {
             return Err(wrong("it names no stream"));
         }
-        Ok(Self { host: host.to_owned(), port, path: path.to_owned() })
+        Ok(Self { scheme, host: host.to_owned(), port, path: path.to_owned() })
     }
 
     /// Host and port as a URL has them.
@@ -68,7 +99,12 @@ impl RtmpUrl {
         }
     }
 
-    /// Application and stream name: the query string belongs to the name.
+    /// The whole, without a user's name and password.
+    pub fn plain(&self) -> String {
+        format!("{}://{}/{}", self.scheme.name(), self.authority(), self.path)
+    }
+
+    /// RTMP's application and stream name: the query string belongs to the name.
     pub fn app_and_name(&self) -> (String, String) {
         let (path, query) =
             self.path.split_once('?').map_or((self.path.as_str(), None), |(p, q)| (p, Some(q)));
@@ -88,13 +124,15 @@ mod tests {
 
     #[test]
     fn hosts_ports_paths_and_queries() {
-        let url = |text| RtmpUrl::parse(text).unwrap();
+        let url = |text| StreamUrl::parse(text).unwrap();
         let plain = url("rtmp://example.org/live/cam");
         assert_eq!((plain.host.as_str(), plain.port), ("example.org", 1935));
         assert_eq!(plain.app_and_name(), ("live".into(), "cam".into()));
         let six = url("rtmp://[::1]:1936/a/b/caf%C3%A9?token=x/y");
         assert_eq!((six.host.as_str(), six.port, six.authority().as_str()), ("::1", 1936, "[::1]:1936"));
         assert_eq!(six.app_and_name(), ("a/b".into(), "café?token=x/y".into()));
+        let rtsp = url("rtsp://u:p@[::1]/live/cam?x=1");
+        assert_eq!((rtsp.scheme, rtsp.plain().as_str()), (Scheme::Rtsp, "rtsp://[::1]:554/live/cam?x=1"));
         assert_eq!(url("rtmp://u:p@h:7/only").app_and_name(), ("only".into(), String::new()));
     }
 
@@ -106,7 +144,7 @@ mod tests {
             ("rtmp://h:99999/x", "no number from 0"),
             ("rtmp://h", "names no stream"),
         ] {
-            assert!(RtmpUrl::parse(text).unwrap_err().to_string().contains(why), "{text}");
+            assert!(StreamUrl::parse(text).unwrap_err().to_string().contains(why), "{text}");
         }
     }
 }

@@ -64,6 +64,7 @@ fn document(args: &Analyze, analysis: &Analysis, started: String, duration_s: f6
         duration_s,
         analysis: analysis.clone(),
         server_clients: Vec::new(),
+        recordings: Vec::new(),
         checks: Vec::new(),
         artifacts: [
             ("index.html", "this report"),

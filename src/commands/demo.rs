@@ -21,7 +21,8 @@ pub fn run(args: &Demo, common: &Common) -> Ended {
     let options = Options { out: dir.clone(), air_time: Duration::from_secs(args.seconds), seed: args.seed };
     if !common.quiet {
         output::say(&format!(
-            "One publisher and five viewers on a server of their own, {} s on air.",
+            "One publisher and {} viewers on a server of their own, {} s on air.",
+            demo::VIEWERS,
             args.seconds
         ));
     }

@@ -1,37 +1,56 @@
 //! `streamgauge publish`.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
-use scenarios::client::{ClientConfig, ClientError, ClientRole, How, publish};
+use scenarios::client::{self, ClientConfig, ClientError, ClientRole, How, Prepared, Published, publish};
 use scenarios::demo::GENERATOR;
 use scenarios::feed::Feed;
-use scenarios::url::RtmpUrl;
+use scenarios::url::{Scheme, StreamUrl};
 use tokio::sync::watch;
 
-use crate::args::{Common, Publish};
+use crate::args::{Common, Over, Publish};
 use crate::exit::{Code, Ended, Failure};
 use crate::output;
 
-/// Publishes a file in real time.
-pub fn run(args: &Publish, common: &Common) -> Ended {
-    let url = RtmpUrl::parse(&args.url).map_err(Failure::usage)?;
-    let feed = Feed::file(&args.file).map_err(Failure::usage)?;
-    super::runtime()?.block_on(on_air(args, common, &url, feed))
+/// What is going to be published, ready for its protocol.
+enum Media {
+    Rtmp(Feed),
+    Rtsp(Prepared, client::Over),
 }
 
-async fn on_air(args: &Publish, common: &Common, url: &RtmpUrl, feed: Feed) -> Ended {
+/// Publishes a file in real time.
+pub fn run(args: &Publish, common: &Common) -> Ended {
+    let url = StreamUrl::parse(&args.url).map_err(Failure::usage)?;
+    let feed = Feed::file(&args.file).map_err(Failure::usage)?;
+    let media = match (url.scheme, args.over) {
+        (Scheme::Rtmp, None) => Media::Rtmp(feed),
+        (Scheme::Rtmp, Some(_)) => {
+            return Err(Failure::usage("--over is for rtsp:// URLs: RTMP has one way only"));
+        }
+        (Scheme::Rtsp, over) => {
+            let over = if over == Some(Over::Udp) { client::Over::Udp } else { client::Over::Tcp };
+            Media::Rtsp(Prepared::new(feed).map_err(Failure::usage)?, over)
+        }
+    };
+    if let Media::Rtsp(prepared, _) = &media
+        && !common.quiet
+    {
+        for track in prepared.left_out() {
+            output::say(&format!("left out, because RTSP cannot carry it here: {track}"));
+        }
+    }
+    super::runtime()?.block_on(on_air(args, common, &url, media))
+}
+
+async fn on_air(args: &Publish, common: &Common, url: &StreamUrl, media: Media) -> Ended {
     let server = resolve(url).await?;
-    let (app, name) = url.app_and_name();
-    let tc_url = format!("rtmp://{}/{app}", url.authority());
-    let config =
-        ClientConfig { app, name, tc_url, ..ClientConfig::new(ClientRole::Publish, "", "", GENERATOR) };
     let (is_on_air, mut on_air) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
-    let how = How { again: args.r#loop, account: false };
-    // The seed only tells one handshake from another.
-    let task = publish(server, config, u64::from(std::process::id()), feed, how, is_on_air, stopped);
+    let task = transmit(server, url, media, args.r#loop, is_on_air, stopped);
     tokio::pin!(task);
-    let (quiet, name) = (common.quiet, args.url.clone());
+    let (quiet, name) = (common.quiet, url.plain());
     tokio::spawn(async move {
         if on_air.wait_for(|on| *on).await.is_ok() && !quiet {
             output::say(&format!("on air: {name}"));
@@ -49,15 +68,41 @@ async fn on_air(args: &Publish, common: &Common, url: &RtmpUrl, feed: Feed) -> E
     };
     let published = published.map_err(|error| match error {
         ClientError::Feed(error) => Failure::usage(error),
-        other => Failure::environment(format!("{}: {other}", args.url)),
+        other => Failure::environment(format!("{}: {other}", url.plain())),
     })?;
     if !common.quiet {
-        output::say(&format!("off air: {} messages in {:.1} s", published.frames, published.seconds));
+        output::say(&format!("off air: {} frames in {:.1} s", published.frames, published.seconds));
     }
     Ok(if interrupted { Code::Interrupted } else { Code::Expected })
 }
 
-async fn resolve(url: &RtmpUrl) -> Result<SocketAddr, Failure> {
+async fn transmit(
+    server: SocketAddr,
+    url: &StreamUrl,
+    media: Media,
+    again: bool,
+    on_air: watch::Sender<bool>,
+    stop: watch::Receiver<bool>,
+) -> Result<Published, ClientError> {
+    // Nobody should be able to guess where numbers and SSRCs begin.
+    let seed = RandomState::new().build_hasher().finish();
+    let how = How { again, account: false };
+    match media {
+        Media::Rtmp(feed) => {
+            let (app, name) = url.app_and_name();
+            let tc_url = format!("rtmp://{}/{app}", url.authority());
+            let new = ClientConfig::new(ClientRole::Publish, "", "", GENERATOR);
+            let config = ClientConfig { app, name, tc_url, ..new };
+            publish(server, config, seed, feed, how, on_air, stop).await
+        }
+        Media::Rtsp(prepared, over) => {
+            let names = (url.plain(), GENERATOR);
+            client::publish_rtsp(server, (&names.0, names.1), over, seed, prepared, how, on_air, stop).await
+        }
+    }
+}
+
+async fn resolve(url: &StreamUrl) -> Result<SocketAddr, Failure> {
     let failed = |why: String| Failure::environment(format!("{}: {why}", url.authority()));
     let mut found =
         tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| failed(e.to_string()))?;

@@ -29,6 +29,9 @@ pub struct Run {
     /// What the server counted, one entry a client; empty where no server was ours.
     #[serde(default)]
     pub server_clients: Vec<ServerClient>,
+    /// What the server recorded.
+    #[serde(default)]
+    pub recordings: Vec<Recording>,
     /// What was checked, and how it came out.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -65,6 +68,25 @@ pub struct ServerClient {
     pub connected_s: f64,
     /// Id of the session in the analysis that this client is, where one was found.
     pub session: Option<String>,
+}
+
+/// A recording, as it was read from its file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Recording {
+    /// Stream path.
+    pub path: String,
+    /// File, relative to the run directory.
+    pub file: String,
+    /// Seconds from the first frame to the end of the last.
+    pub duration_s: f64,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Pictures in it.
+    pub pictures: u64,
+    /// Audio frames in it.
+    pub audio_frames: u64,
+    /// One line for each track: `H.264 High 3.1 640x360`.
+    pub tracks: Vec<String>,
 }
 
 /// How a check came out.

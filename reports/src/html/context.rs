@@ -6,8 +6,8 @@ use model::{
 use serde_json::{Value, json};
 
 use crate::clients::{
-    Client, endpoint, mean_of_all, observed_s, payload, protocol, protocol_line, role, severity, streams,
-    unseen, verdict, with_role, with_severity,
+    Client, endpoint, mean_of_all, observed_s, payload, protocol, protocol_line, recorded, role, severity,
+    streams, unseen, verdict, with_role, with_severity,
 };
 use crate::declared::contradictions;
 use crate::figures::{
@@ -46,6 +46,9 @@ pub(super) fn of(run: &Run) -> Value {
             "clients": s.clients.iter().take(MAX_ROWS).map(client).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "unseen": unseen(run).into_iter().map(unseen_client).collect::<Vec<_>>(),
+        "recordings": run.recordings.iter().take(MAX_ROWS).map(|r| json!({
+            "file": r.file, "path": r.path, "facts": recorded(r), "tracks": r.tracks.join(" · "),
+        })).collect::<Vec<_>>(),
         "checks": checks(run),
         "findings": findings(&analysis.findings),
         "traces": analysis.traces.iter().take(MAX_ROWS).map(|t| json!({

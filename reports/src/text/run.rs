@@ -6,7 +6,7 @@ use model::{Check, Run, Verdict};
 
 use super::page::{Ink, Page};
 use super::{TextOptions, clients, findings};
-use crate::clients::{Client, endpoint, role, streams, unseen, verdict};
+use crate::clients::{Client, endpoint, recorded, role, streams, unseen, verdict};
 use crate::figures::{count, count_within, difference, len, plural, span};
 use crate::words::{clean, left, middle};
 
@@ -31,6 +31,7 @@ pub fn run_in(run: &Run, dir: Option<&Path>, options: &TextOptions) -> String {
     if !run.server_clients.is_empty() {
         two_counts(&mut page, run);
     }
+    recordings(&mut page, run);
     checks(&mut page, run);
     if !run.analysis.findings.is_empty() {
         findings::list(&mut page, &run.analysis.findings);
@@ -88,6 +89,22 @@ fn explain(page: &mut Page, client: &Client<'_>, to_server: i128, to_client: i12
         text += &format!("; {} bytes lay unsent when the connection was reset", count(unsent));
     }
     page.detail(&text);
+}
+
+/// What the server recorded.
+fn recordings(page: &mut Page, run: &Run) {
+    if run.recordings.is_empty() {
+        return;
+    }
+    page.heading("RECORDED", "read back from the file");
+    for recording in run.recordings.iter().take(MAX_ROWS) {
+        let file = middle(&clean(&recording.file), page.width() - 2);
+        let line = format!("  {}", page.ink(Ink::Strong, &file));
+        page.line(&line);
+        page.detail(&recorded(recording));
+        page.detail(&clean(&recording.tracks.join(" · ")));
+    }
+    page.left_out(run.recordings.len(), MAX_ROWS);
 }
 
 fn checks(page: &mut Page, run: &Run) {

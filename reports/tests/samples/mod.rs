@@ -201,6 +201,15 @@ pub fn eight_clients() -> Run {
         started: "2026-11-22T19:40:12Z".into(),
         duration_s: 20.6,
         server_clients: server_clients.collect(),
+        recordings: vec![Recording {
+            path: "live/camera".into(),
+            file: "recordings/live/camera/2026-11-22T19-40-12.318Z.mp4".into(),
+            duration_s: 20.04,
+            bytes: 2_704_811,
+            pictures: 600,
+            audio_frames: 938,
+            tracks: vec!["H.264 High 3.1 640x360".into(), "AAC-LC 48000 Hz stereo".into()],
+        }],
         analysis: Analysis {
             captures: vec![Capture {
                 file: "capture.pcapng".into(),

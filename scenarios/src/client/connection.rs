@@ -6,9 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use session::Time;
-use session::rtmp::{Action, Client, ClientConfig, Event, Input, Output, Reason};
-use tokio::io::Interest;
+use session::rtmp::Reason;
+use session::{rtmp, rtsp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -16,6 +18,8 @@ use crate::feed::FeedError;
 
 /// Read at a time.
 const READ: usize = 64 * 1024;
+/// How long a server may take to close after a goodbye.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Why a client ended before its time.
 #[derive(Debug)]
@@ -26,6 +30,17 @@ pub enum ClientError {
     Closed(Reason),
     /// There is nothing to publish, or nothing more that could be read.
     Feed(FeedError),
+    /// An RTSP server said no.
+    Refused {
+        /// To which request.
+        method: &'static str,
+        /// Its status code.
+        status: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+    /// The server offers nothing that this client could take.
+    Unusable(&'static str),
 }
 
 impl fmt::Display for ClientError {
@@ -34,8 +49,27 @@ impl fmt::Display for ClientError {
             Self::Io(error) => write!(f, "{error}"),
             Self::Closed(reason) => write!(f, "{reason}"),
             Self::Feed(error) => write!(f, "{error}"),
+            Self::Refused { method, status, reason } => {
+                write!(f, "the server answers {method} with {status} {reason}")?;
+                refusal(*status).map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Self::Unusable(why) => f.write_str(why),
         }
     }
+}
+
+/// What a refusal means for a client like ours.
+fn refusal(status: u16) -> Option<&'static str> {
+    Some(match status {
+        401 => "it wants a user name and a password, which this program has not",
+        403 => "the name is taken, or this client may not",
+        404 => "there is no such stream",
+        405 | 501 => "it does not take this from clients",
+        415 => "it cannot carry these codecs",
+        453 | 503 => "it has no room",
+        461 => "it does not take this transport; another one may do",
+        _ => return None,
+    })
 }
 
 impl std::error::Error for ClientError {}
@@ -52,25 +86,86 @@ impl From<io::Error> for ClientError {
     }
 }
 
+/// A sans-IO endpoint, whatever it speaks.
+pub trait Endpoint {
+    /// What it can be told to do.
+    type Action;
+    /// What it tells.
+    type Event;
+    /// Takes bytes that arrived; none at the end of the stream.
+    fn take(&mut self, now: Time, bytes: Option<&[u8]>);
+    /// The time it asked for has come.
+    fn tick(&mut self, now: Time);
+    /// Does what its driver wants.
+    fn act(&mut self, now: Time, action: Self::Action);
+    /// Its next output.
+    fn poll(&mut self) -> Option<Output<Self::Event>>;
+}
+
+/// One output of an endpoint.
+#[derive(Debug)]
+pub enum Output<E> {
+    /// Bytes for the socket.
+    Send(Bytes),
+    /// An event for the driver.
+    Event(E),
+    /// When to tick.
+    WakeAt(Time),
+    /// The end.
+    Close(Reason),
+}
+
+macro_rules! endpoint {
+    ($protocol:ident) => {
+        impl Endpoint for $protocol::Client {
+            type Action = $protocol::Action;
+            type Event = $protocol::Event;
+
+            fn take(&mut self, now: Time, bytes: Option<&[u8]>) {
+                self.handle(now, bytes.map_or($protocol::Input::Closed, $protocol::Input::Bytes));
+            }
+
+            fn tick(&mut self, now: Time) {
+                self.handle(now, $protocol::Input::Tick);
+            }
+
+            fn act(&mut self, now: Time, action: Self::Action) {
+                self.handle(now, $protocol::Input::Do(action));
+            }
+
+            fn poll(&mut self) -> Option<Output<Self::Event>> {
+                Some(match self.poll()? {
+                    $protocol::Output::Send(bytes) => Output::Send(bytes),
+                    $protocol::Output::Event(event) => Output::Event(event),
+                    $protocol::Output::WakeAt(at) => Output::WakeAt(at),
+                    $protocol::Output::Close(reason) => Output::Close(reason),
+                })
+            }
+        }
+    };
+}
+
+endpoint!(rtmp);
+endpoint!(rtsp);
+
 /// A connected client.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<C: Endpoint> {
     stream: TcpStream,
-    client: Client,
+    client: C,
     epoch: Instant,
-    events: VecDeque<Event>,
+    events: VecDeque<C::Event>,
     out: VecDeque<u8>,
     wake: Option<Instant>,
     closed: Option<Reason>,
     scratch: Vec<u8>,
 }
 
-impl Connection {
-    /// Connects and begins the handshake; `seed` grows its random bytes.
-    pub async fn open(server: SocketAddr, config: ClientConfig, seed: u64) -> io::Result<Self> {
+impl<C: Endpoint> Connection<C> {
+    /// Connects and lets an endpoint begin, for which it is now [`Time::default`].
+    pub async fn open(server: SocketAddr, client: C) -> io::Result<Self> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
-        let client = Client::new(config, seed, Time::default());
         let mut this = Self {
             stream,
             client,
@@ -90,6 +185,11 @@ impl Connection {
         self.stream.local_addr()
     }
 
+    /// The server's side of the connection.
+    pub fn remote(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
     /// Time since the connection was made.
     pub fn age(&self) -> Duration {
         self.epoch.elapsed()
@@ -102,14 +202,14 @@ impl Connection {
 
     /// Lets the endpoint do something; its bytes leave with the next [`event`](Self::event) or
     /// [`flush`](Self::flush).
-    pub fn act(&mut self, action: Action) {
+    pub fn act(&mut self, action: C::Action) {
         let now = self.now();
-        self.client.handle(now, Input::Do(action));
+        self.client.act(now, action);
         self.drain();
     }
 
     /// The next event, while bytes go both ways. Cancelling it loses nothing.
-    pub async fn event(&mut self) -> Result<Event, ClientError> {
+    pub async fn event(&mut self) -> Result<C::Event, ClientError> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
@@ -128,6 +228,16 @@ impl Connection {
         while !self.out.is_empty() {
             self.turn().await?;
         }
+        Ok(())
+    }
+
+    /// Sends what waits, says that nothing more follows, and listens until the server has closed too, so that nothing
+    /// unread makes a reset of a good end. A server may take its time for that, but not for ever.
+    pub async fn leave(&mut self) -> Result<(), ClientError> {
+        self.flush().await?;
+        self.stream.shutdown().await?;
+        let listen = async { while self.stream.read(&mut self.scratch).await.is_ok_and(|n| n > 0) {} };
+        let _ = tokio::time::timeout(LINGER, listen).await;
         Ok(())
     }
 
@@ -156,7 +266,7 @@ impl Connection {
             () = alarm => {
                 self.wake = None;
                 let now = self.now();
-                self.client.handle(now, Input::Tick);
+                self.client.tick(now);
             }
         }
         self.drain();
@@ -180,9 +290,9 @@ impl Connection {
             Ok(0) => {
                 // Nobody is left to take what waits.
                 self.out.clear();
-                self.client.handle(now, Input::Closed);
+                self.client.take(now, None);
             }
-            Ok(n) => self.client.handle(now, Input::Bytes(&self.scratch[..n])),
+            Ok(n) => self.client.take(now, Some(&self.scratch[..n])),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

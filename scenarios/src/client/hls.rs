@@ -40,7 +40,8 @@ pub async fn watch_hls(
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection);
     let mut viewer = Http { sender, host: server.to_string(), agent: agent.to_owned() };
-    let mut viewed = Viewed { local, account: Account::default(), first_picture: None, told_of_end: false };
+    let mut viewed =
+        Viewed { local, account: Account::default(), first_picture: None, told_of_end: false, packets: None };
 
     let master_uri = format!("/{path}/index.m3u8");
     let master = viewer.text(&master_uri).await?;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use session::rtmp::{Action, ClientConfig, Event};
+use session::Time;
+use session::rtmp::{Action, Client, ClientConfig, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ pub async fn publish(
     on_air: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
-    let mut connection = Connection::open(server, config, seed).await?;
+    let mut connection = Connection::open(server, Client::new(config, seed, Time::default())).await?;
     let local = connection.local()?;
     while !matches!(connection.event().await?, Event::Started { .. }) {}
     on_air.send_replace(true);

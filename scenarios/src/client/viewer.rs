@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use session::rtmp::{Action, ClientConfig, Event, MediaKind};
+use session::Time;
+use session::rtmp::{Action, Client, ClientConfig, Event, MediaKind};
 use tokio::sync::watch;
 
 use super::connection::{ClientError, Connection};
@@ -20,6 +21,17 @@ pub struct Viewed {
     pub first_picture: Option<Duration>,
     /// The server said that the stream is over.
     pub told_of_end: bool,
+    /// RTP packets, where it came in those.
+    pub packets: Option<Packets>,
+}
+
+/// RTP packets of all tracks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    /// Those that came.
+    pub received: u64,
+    /// Those that were missing.
+    pub lost: u64,
 }
 
 /// Watches until the server ends the stream, or until `stop` turns true; then leaves in good order.
@@ -31,12 +43,13 @@ pub async fn watch(
     frames: watch::Sender<u64>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Viewed, ClientError> {
-    let mut connection = Connection::open(server, config, seed).await?;
+    let mut connection = Connection::open(server, Client::new(config, seed, Time::default())).await?;
     let mut viewed = Viewed {
         local: connection.local()?,
         account: Account::default(),
         first_picture: None,
         told_of_end: false,
+        packets: None,
     };
     loop {
         let event = tokio::select! {

@@ -7,11 +7,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use media::Kind;
-use model::{Analysis, Check, Endpoint, Role, ServerClient, Session, Severity, TrackKind, Verdict};
+use model::{
+    Analysis, Check, Endpoint, Recording, Role, ServerClient, Session, Severity, TrackKind, Verdict,
+};
 
-use super::PATH;
-use super::play::{Over, Played, Seen};
-use crate::account::Account;
+use super::play::{Played, Seen};
+use super::{PATH, RECORDINGS};
+use crate::account::{Account, Times};
 
 /// The server's clients as the report has them, with their sessions in the analysis.
 pub(super) fn server_clients(played: &Played, analysis: &Analysis) -> Vec<ServerClient> {
@@ -50,12 +52,13 @@ pub(super) fn all(played: &Played, analysis: &Analysis, clients: &[ServerClient]
     let published = &played.published;
     let session = session_of(analysis, published.local);
     checks.push(codecs("encoder", &published.account, session));
-    checks.push(frames("encoder", &published.account, session));
+    checks.push(frames("encoder", &published.account, false, session));
     for seen in &played.viewers {
         let session = session_of(analysis, seen.viewed.local);
         checks.push(content(seen, &published.account, session));
         checks.push(codecs(seen.name, &published.account, session));
-        checks.push(frames(seen.name, &seen.viewed.account, session));
+        checks.push(frames(seen.name, &seen.viewed.account, seen.leaves_early, session));
+        checks.extend(packets(seen, session));
     }
     for client in clients {
         checks.push(bytes(client, analysis));
@@ -111,7 +114,7 @@ fn findings(analysis: &Analysis) -> Check {
 
 /// What the viewer got is what was published, content and time.
 fn content(seen: &Seen, published: &Account, session: Option<&Session>) -> Check {
-    let c = seen.viewed.account.compare(published, seen.over == Over::Hls);
+    let c = seen.viewed.account.compare(published, seen.over.times());
     let mut faults = Vec::new();
     if c.frames == 0 {
         faults.push("no frame came".to_owned());
@@ -159,7 +162,7 @@ fn codecs(name: &str, published: &Account, session: Option<&Session>) -> Check {
 }
 
 /// As many frames in the packets as the client counted itself.
-fn frames(name: &str, account: &Account, session: Option<&Session>) -> Check {
+fn frames(name: &str, account: &Account, leaves_early: bool, session: Option<&Session>) -> Check {
     let of = |kind| account.of(kind).count() as u64;
     let in_packets = |kind| {
         session
@@ -172,13 +175,29 @@ fn frames(name: &str, account: &Account, session: Option<&Session>) -> Check {
     let want = (of(Kind::Video), of(Kind::Audio));
     let got = (in_packets(TrackKind::Video), in_packets(TrackKind::Audio));
     // A viewer that leaves may have frames on their way to it that it never read.
-    let ok = want == got || (name == "guest" && got.0 >= want.0 && got.1 >= want.1);
+    let ok = want == got || (leaves_early && got.0 >= want.0 && got.1 >= want.1);
     let say = |(v, a): (u64, u64)| format!("{v} pictures, {a} audio frames");
     let title = format!("{name}: its packets hold its frames");
     let mut check = check("frames", name, title, ok, say(want), say(got));
     check.reason = Some("wanted: the client's own count; got: counted from the packets".to_owned());
     check.session = session.map(|s| s.id.clone());
     check
+}
+
+/// What a viewer missed of RTP, and what the packets tell of that.
+fn packets(seen: &Seen, session: Option<&Session>) -> Option<Check> {
+    let own = seen.viewed.packets?;
+    let wire = session.map(|s| s.tracks.iter().filter_map(|t| t.lost_packets).sum::<u64>());
+    let got = match wire {
+        Some(wire) => format!("{} came, {} missing; {wire} missing in the capture", own.received, own.lost),
+        None => "no session in the packets".to_owned(),
+    };
+    let ok = own.received > 0 && own.lost == 0 && wire == Some(0);
+    let title = format!("{}: no RTP packet was lost", seen.name);
+    let mut check = check("packets", seen.name, title, ok, "none missing".to_owned(), got);
+    check.reason = Some("sequence numbers, by the viewer itself and by the capture".to_owned());
+    check.session = session.map(|s| s.id.clone());
+    Some(check)
 }
 
 /// The server's count and the packets' count of one client.
@@ -191,28 +210,72 @@ fn bytes(client: &ServerClient, analysis: &Analysis) -> Check {
     let title = format!("{name}: server and packets count the same bytes");
     let got_text = got.map_or_else(|| "no session in the packets".to_owned(), say);
     let mut check = check("bytes", name, title, got == Some(want), say(want), got_text);
-    check.reason = Some("wanted: the server's metrics; got: TCP payload in the capture".to_owned());
+    check.reason =
+        Some("wanted: the server's metrics; got: payload of TCP, RTP and RTCP in the capture".to_owned());
     check.session.clone_from(&client.session);
     check
 }
 
-/// The recording holds what was published.
-pub(super) fn recording(dir: &Path, since: SystemTime, published: &Account) -> Check {
-    let title = "the recording holds every frame as it was published".to_owned();
-    let want = "each frame with its bytes and times".to_owned();
-    let result = newest(&dir.join(PATH), since).and_then(|file| read(&file));
-    let (ok, got) = match &result {
-        Err(why) => (false, why.clone()),
-        Ok(account) => {
-            let c = account.compare(published, true);
-            let ok = c.frames > 0 && c.missing == 0 && c.foreign == 0 && c.to_the_end && c.key_frame_first;
-            let end = if c.to_the_end { "" } else { ", the end is missing" };
-            (ok, format!("{} frames, {} missing, {} others{end}", c.frames, c.missing, c.foreign))
+/// What the server recorded: the file as the report shows it, and whether it holds what was published.
+pub(super) fn recording(
+    out: &Path,
+    since: SystemTime,
+    published: &Account,
+) -> (Option<Recording>, [Check; 2]) {
+    let found = newest(&out.join(RECORDINGS).join(PATH), since);
+    let read = found.and_then(|file| Ok((read(&file)?, file)));
+    let say = |id: &str, title: &str, ok: bool, want: String, got: String| {
+        let mut check = check(id, "all", title.to_owned(), ok, want, got);
+        check.reason =
+            Some("the file, read by this program's MP4 reader; the publisher's own account".to_owned());
+        check
+    };
+    let frames = "the recording holds every frame as it was published";
+    let length = "the recording is as long as the session, to within a frame";
+    let want_frames = "each frame with its bytes and times".to_owned();
+    let want_length = format!("{:.3} s", seconds(published.span_us()));
+    let (account, file) = match read {
+        Ok(read) => read,
+        Err(why) => {
+            let checks = [
+                say("recording", frames, false, want_frames, why.clone()),
+                say("recording-length", length, false, want_length, why),
+            ];
+            return (None, checks);
         }
     };
-    let mut check = check("recording", "all", title, ok, want, got);
-    check.reason = Some("the file, read by this program's MP4 reader; the publisher's own hashes".to_owned());
-    check
+    let c = account.compare(published, Times::Shifted);
+    let whole = c.frames > 0 && c.missing == 0 && c.foreign == 0 && c.to_the_end && c.key_frame_first;
+    let all = c.frames == published.marks.len();
+    let end = if c.to_the_end { "" } else { ", the end is missing" };
+    let got = format!(
+        "{} of {} frames, {} missing, {} others{end}",
+        c.frames,
+        published.marks.len(),
+        c.missing,
+        c.foreign
+    );
+    let frame = published.step_us(Kind::Video).or(published.step_us(Kind::Audio)).unwrap_or(0);
+    let near = (account.span_us() - published.span_us()).abs() <= frame;
+    let checks = [
+        say("recording", frames, whole && all, want_frames, got),
+        say("recording-length", length, near, want_length, format!("{:.3} s", seconds(account.span_us()))),
+    ];
+    let count = |kind| account.of(kind).count() as u64;
+    let recording = Recording {
+        path: PATH.to_owned(),
+        file: file.strip_prefix(out).unwrap_or(&file).display().to_string(),
+        duration_s: seconds(account.span_us()),
+        bytes: file.metadata().map_or(0, |m| m.len()),
+        pictures: count(Kind::Video),
+        audio_frames: count(Kind::Audio),
+        tracks: account.tracks,
+    };
+    (Some(recording), checks)
+}
+
+fn seconds(us: i64) -> f64 {
+    us as f64 / 1e6
 }
 
 /// The newest file that is no older than the run.
@@ -230,6 +293,7 @@ fn read(file: &Path) -> Result<Account, String> {
     let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
     let mut demuxer = media::mp4::Demuxer::open(Bytes::from(bytes)).map_err(|e| e.to_string())?;
     let mut account = Account::default();
+    account.tracks.extend(demuxer.tracks().map(|track| track.description.clone()));
     while let Some(frame) = demuxer.next() {
         account.frame(&frame.map_err(|e| e.to_string())?);
     }

@@ -11,7 +11,7 @@ use model::{Artifact, RUN_SCHEMA, Run};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use play::{Moment, Watching};
+pub use play::{Moment, VIEWERS, Watching};
 
 /// The stream's path in the demo.
 pub const PATH: &str = "live/demo";
@@ -87,8 +87,9 @@ pub async fn run(
         .map_err(|e| DemoError::Capture(e.to_string()))??;
     let server_clients = checks::server_clients(&played, &analysis);
     let mut checks = checks::all(&played, &analysis, &server_clients);
-    let recordings = options.out.join(RECORDINGS);
-    checks.push(checks::recording(&recordings, played.began, &played.published.account));
+    let (out, began_at) = (options.out.as_path(), played.began);
+    let (recording, of_recording) = checks::recording(out, began_at, &played.published.account);
+    checks.extend(of_recording);
     let mut events = played.events;
     for check in &checks {
         events.push(json!({ "event": "check", "id": check.id, "verdict": check.verdict }));
@@ -97,7 +98,7 @@ pub async fn run(
         schema: RUN_SCHEMA.to_owned(),
         kind: "demo".to_owned(),
         title: format!(
-            "Demo: one publisher and {} viewers of {PATH} over RTMP and HLS",
+            "Demo: one publisher and {} viewers of {PATH} over RTMP, RTSP and HLS",
             played.viewers.len()
         ),
         generator: GENERATOR.to_owned(),
@@ -105,6 +106,7 @@ pub async fn run(
         duration_s: began.elapsed().as_secs_f64(),
         analysis,
         server_clients,
+        recordings: recording.into_iter().collect(),
         checks,
         artifacts: artifacts(),
         notes: notes(),
@@ -154,7 +156,8 @@ fn notes() -> Vec<String> {
          packets sniffed by libpcap and counted by tshark.",
         "The capture's packet headers are made up, its payload and times are real: it can tell no round-trip \
          times and no retransmissions.",
-        "Bytes are TCP payload, handshakes included, each byte once.",
+        "Bytes are payload of TCP, handshakes and requests included, each byte once, and payload of the UDP packets that \
+         carry RTP and RTCP.",
     ]
     .map(str::to_owned)
     .to_vec()

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{CAPTURE, DemoError, Options, PATH, RECORDINGS};
-use crate::client::{ClientError, How, Published, Viewed, publish, watch, watch_hls};
+use crate::account::Times;
+use crate::client::{self, ClientError, How, Published, Viewed, publish, watch, watch_hls, watch_rtsp};
 use crate::feed::Feed;
 use crate::sample::Clip;
 
@@ -52,17 +53,39 @@ struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
     Rtmp,
+    Rtsp(client::Over),
     Hls,
 }
 
-/// One comes before the publisher, one soon, one into the middle of a group of pictures; one leaves early.
-const PARTS: [Part; 5] = [
+impl Over {
+    /// What becomes of the publisher's times on the way.
+    pub fn times(self) -> Times {
+        match self {
+            Self::Rtmp => Times::Kept,
+            Self::Rtsp(_) => Times::Rebuilt,
+            Self::Hls => Times::Shifted,
+        }
+    }
+}
+
+const TCP: Over = Over::Rtsp(client::Over::Tcp);
+const UDP: Over = Over::Rtsp(client::Over::Udp);
+
+/// One comes before the publisher, some soon, others into the middle of a group of pictures; two leave early.
+const PARTS: [Part; 9] = [
     Part { name: "first in line", over: Over::Rtmp, comes: None, leaves: None },
-    Part { name: "regular", over: Over::Rtmp, comes: Some(8), leaves: None },
+    Part { name: "control room", over: UDP, comes: Some(8), leaves: None },
+    Part { name: "wall screen", over: TCP, comes: Some(12), leaves: None },
     Part { name: "guest", over: Over::Rtmp, comes: Some(20), leaves: Some(70) },
     Part { name: "browser", over: Over::Hls, comes: Some(25), leaves: None },
+    Part { name: "passer-by", over: UDP, comes: Some(33), leaves: Some(85) },
     Part { name: "late viewer", over: Over::Rtmp, comes: Some(43), leaves: None },
+    Part { name: "late screen", over: TCP, comes: Some(52), leaves: None },
+    Part { name: "phone", over: Over::Hls, comes: Some(60), leaves: None },
 ];
+
+/// How many viewers come.
+pub const VIEWERS: usize = PARTS.len();
 
 /// How long a viewer may take to notice the end of the stream.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -106,6 +129,8 @@ pub(super) async fn play(
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config { api: Some(any), ..Config::default() };
     config.rtmp.listen = Some(any);
+    config.rtsp.listen = Some(any);
+    config.rtsp.rtp = 0;
     config.hls.listen = Some(any);
     config.record.dir = Some(options.out.join(RECORDINGS));
     config.tap = Some(TapConfig { file: options.out.join(CAPTURE), snap: 0, size: 0 });
@@ -114,9 +139,16 @@ pub(super) async fn play(
     let clock = server.clock();
     let listening =
         |protocol: &str| server.ready().iter().find(|r| r.protocol == protocol).map_or(any, |r| r.address);
-    let (address, hls) = (listening("rtmp"), listening("hls"));
-    let mut script =
-        Script { address, hls, seed: options.seed, running: Vec::new(), events: Vec::new(), begin: None };
+    let (address, rtsp, hls) = (listening("rtmp"), listening("rtsp"), listening("hls"));
+    let mut script = Script {
+        address,
+        rtsp,
+        hls,
+        seed: options.seed,
+        running: Vec::new(),
+        events: Vec::new(),
+        begin: None,
+    };
     for ready in server.ready() {
         script.tell(json!({ "event": "listening", "protocol": ready.protocol, "address": ready.address }));
     }
@@ -196,6 +228,7 @@ fn ended<T>(
 
 struct Script {
     address: SocketAddr,
+    rtsp: SocketAddr,
     hls: SocketAddr,
     seed: u64,
     running: Vec<Running>,
@@ -225,6 +258,12 @@ impl Script {
             Over::Rtmp => {
                 let config = self.client(ClientRole::Play, part.name);
                 tokio::spawn(watch(self.address, config, self.seed, count, leaves))
+            }
+            Over::Rtsp(over) => {
+                let (rtsp, agent) = (self.rtsp, format!("{} {}", super::GENERATOR, part.name));
+                let ssrc = u32::try_from(self.seed & 0x7fff_ffff).unwrap_or(0) + 1;
+                let url = format!("rtsp://{rtsp}/{PATH}");
+                tokio::spawn(async move { watch_rtsp(rtsp, (&url, &agent), over, ssrc, count, leaves).await })
             }
             Over::Hls => {
                 let (hls, agent) = (self.hls, format!("{} {}", super::GENERATOR, part.name));

@@ -65,7 +65,7 @@ pub(super) struct Connection {
     pub(super) playing: Option<Playing>,
     pub(super) publishing: Option<Publishing>,
     pub(super) describing: Option<Describing>,
-    arrived: mpsc::Receiver<Packet>,
+    pub(super) arrived: mpsc::Receiver<Packet>,
     pub(super) route: mpsc::Sender<Packet>,
     tap: Option<TapConn>,
     /// When the session wants to be woken.

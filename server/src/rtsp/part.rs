@@ -191,6 +191,10 @@ impl Connection {
         }
         self.playing = None;
         self.ports.release(&self.route);
+        // What came before the end counts, also where nobody reads it any more.
+        while let Ok(packet) = self.arrived.try_recv() {
+            self.client.received(packet.payload.len());
+        }
     }
 
     fn misbehaved(&self, what: &str) {
