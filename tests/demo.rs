@@ -1,8 +1,55 @@
 //! The demo from outside: what ci/test's demo phase does not look at.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Four kinds of client on one stream, a recording, and no other program: there is no PATH.
+#[test]
+fn every_kind_of_client_is_in_the_report_and_agrees() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("run");
+    let demo = Command::new(env!("CARGO_BIN_EXE_streamgauge"))
+        .env_clear()
+        .args(["demo", "--seconds", "6", "--out", out.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&demo.stdout);
+    assert_eq!(demo.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&demo.stderr));
+    let run: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    let sessions = run["analysis"]["sessions"].as_array().unwrap();
+    let ways = [("rtmp", "tcp", 3), ("rtsp", "udp", 2), ("rtsp", "interleaved", 2), ("hls", "http", 2)];
+    for (protocol, transport, count) in ways {
+        let of = |s: &&serde_json::Value| {
+            s["role"] == "viewer" && s["protocol"] == protocol && s["transport"] == transport
+        };
+        let viewers: Vec<_> = sessions.iter().filter(of).collect();
+        assert_eq!(viewers.len(), count, "{protocol} over {transport}: {sessions:#?}");
+        for viewer in viewers {
+            let codecs: Vec<_> = viewer["tracks"].as_array().unwrap().iter().map(|t| &t["codec"]).collect();
+            assert_eq!(codecs, ["h264", "aac"], "{viewer:#}");
+            assert!(viewer["mean_bps"].as_f64().unwrap() > 100_000.0, "{viewer:#}");
+        }
+    }
+    let recording = &run["recordings"][0];
+    assert!(out.join(recording["file"].as_str().unwrap()).exists());
+    assert!(recording["pictures"].as_u64().unwrap() >= 140, "{recording}");
+    let ids: Vec<_> = run["checks"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+    for id in [
+        "demo.recording.all",
+        "demo.recording-length.all",
+        "demo.packets.control-room",
+        "demo.bytes.wall-screen",
+    ] {
+        assert!(ids.contains(&id), "{id} is not among {ids:?}");
+    }
+    let page = std::fs::read_to_string(out.join("index.html")).unwrap();
+    for words in ["RTSP over UDP", "RTSP over TCP", "HLS", "What was recorded"] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
 
 /// Ctrl-C takes the publisher off air at once; the report is written all the same.
 #[test]

@@ -16,9 +16,9 @@ use std::path::Path;
 use std::process::Command;
 
 use common::frames::{framemd5, parts};
-use common::peer::{ffmpeg_watches, output};
+use common::peer::{Peer, ffmpeg_watches, output};
 use common::server::Server;
-use common::{PROGRAM, clip, installed};
+use common::{PROGRAM, clip, installed, wait_until};
 
 /// Publishes `file` once while ffmpeg, which came before, watches; compares with ffmpeg's reading of the file.
 fn arrives_whole(name: &str, file: &Path, directory: &Path) {
@@ -72,6 +72,89 @@ fn flv_and_mp4_files_arrive_frame_for_frame() {
     }
 }
 
+/// A server that answers one request with OPTIONS' answer and the next with `status`.
+fn refuses(status: &'static str) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers = move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut io = BufReader::new(stream);
+        for (n, status) in ["200 OK", status].into_iter().enumerate() {
+            let (mut line, mut length) = (String::new(), 0);
+            while io.read_line(&mut line).unwrap() > 0 && !line.ends_with("\r\n\r\n") {
+                if let Some(value) = line.lines().last().and_then(|l| l.strip_prefix("Content-Length: ")) {
+                    length = value.parse().unwrap();
+                }
+            }
+            io.read_exact(&mut vec![0; length]).unwrap();
+            write!(io.get_mut(), "RTSP/1.0 {status}\r\nCSeq: {}\r\n\r\n", n + 1).unwrap();
+        }
+    };
+    (address, std::thread::spawn(answers))
+}
+
+#[test]
+fn an_rtsp_server_that_refuses_is_quoted() {
+    let film = clip();
+    for (status, words) in [
+        ("403 Forbidden", "answers ANNOUNCE with 403 Forbidden: the name is taken"),
+        ("404 Not Found", "404 Not Found: there is no such stream"),
+        ("461 Unsupported Transport", "another one may do"),
+        ("401 Unauthorized", "a password"),
+    ] {
+        let (address, server) = refuses(status);
+        let url = format!("rtsp://{address}/live/x");
+        let out = Command::new(PROGRAM).args(["publish", film.to_str().unwrap(), &url]).output().unwrap();
+        let error = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(3), "{status}: {error}");
+        assert!(error.contains(words), "{status}: {error}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn what_rtsp_cannot_carry_is_refused_before_anybody_is_asked() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("old.flv");
+    let sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "pcm_s16le", file.to_str().unwrap()];
+    output("ffmpeg", &[&["-loglevel", "error", "-nostdin"][..], &sound].concat());
+    let nowhere = ["publish", file.to_str().unwrap(), "rtsp://127.0.0.1:9/live/x"];
+    let out = Command::new(PROGRAM).args(nowhere).output().unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{error}");
+    assert!(error.contains("old.flv: "), "{error}");
+}
+
+/// Round after round, and when the server goes: a clear end.
+#[test]
+fn a_loop_over_rtsp_goes_on_until_the_server_goes() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("second.mp4");
+    let cut =
+        ["-i", clip().to_str().unwrap(), "-t", "1", "-c", "copy", file.to_str().unwrap()].map(str::to_owned);
+    let quiet = ["-loglevel", "error", "-nostdin"].map(str::to_owned);
+    output("ffmpeg", &[&quiet[..], &cut].concat());
+    let server = Server::start(&[]);
+    let url = format!("rtsp://{}/live/loop", server.rtsp.unwrap());
+    let arguments = ["publish", "--loop", "--over", "udp", file.to_str().unwrap(), &url];
+    let publisher = Peer::start(directory.path(), "publisher", PROGRAM, &arguments);
+    let size = std::fs::metadata(&file).unwrap().len();
+    wait_until("the third round", || {
+        let clients = server.clients("publisher", "live/loop");
+        clients.first().is_some_and(|c| c["bytes_in"].as_u64().unwrap() > 2 * size + size / 4)
+    });
+    server.stop();
+    let ended = publisher.ended();
+    assert!(!ended.success && ended.log.contains("closed"), "{}", ended.log);
+}
+
 #[test]
 fn what_cannot_be_published_says_why() {
     let letter = tempfile::NamedTempFile::new().unwrap();
@@ -86,6 +169,9 @@ fn what_cannot_be_published_says_why() {
         ("no-such-file.mp4", "rtmp://127.0.0.1/live/x", 2, "no-such-file.mp4"),
         (film, "http://127.0.0.1/live/x", 2, "is no URL to publish to"),
         (film, nobody.as_str(), 3, "refused"),
+        (film, nobody.replace("rtmp", "rtsp").as_str(), 3, "refused"),
+        (letter.as_str(), "rtsp://127.0.0.1/live/x", 2, "neither an FLV nor an MP4 file"),
+        (film, "rtsp://127.0.0.1", 2, "names no stream"),
     ] {
         let out = Command::new(PROGRAM).args(["publish", file, url]).output().unwrap();
         let error = String::from_utf8_lossy(&out.stderr);

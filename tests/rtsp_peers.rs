@@ -14,9 +14,9 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use common::frames::{Media, Part, framemd5, part};
-use common::peer::{Peer, ffmpeg_publishes};
+use common::peer::{Peer, ffmpeg_publishes, output};
 use common::server::Server;
-use common::{PATIENCE, clip, installed, wait_until};
+use common::{PATIENCE, PROGRAM, clip, installed, wait_until};
 
 /// Pictures in the clip.
 const PICTURES: usize = 200;
@@ -90,8 +90,8 @@ fn got(file: &Path) -> Got {
     Got { media, untimed: without.into_iter().map(id).collect() }
 }
 
-fn source(directory: &Path) -> Media {
-    let (reader, out) = watches(directory, "source", None, clip().to_str().unwrap());
+fn source(directory: &Path, file: &Path) -> Media {
+    let (reader, out) = watches(directory, "source", None, file.to_str().unwrap());
     reader.ended_well();
     let Got { media, untimed } = got(&out);
     assert_eq!((media.video.len(), untimed.len()), (PICTURES, 0));
@@ -129,12 +129,22 @@ fn check(who: &str, whole: &Media, gathered: usize, got: &Got) -> (Part, Part) {
 /// `gathered` is how many audio frames ffmpeg, as the publisher, may hold back: it fills a packet with them, and does not send
 /// the one it was filling at the end.
 fn everybody_plays(path: &str, gathered: usize, publish: impl Fn(&Path, &Server, SocketAddr) -> Peer) {
+    everybody_plays_a_file(path, gathered, |_| clip(), publish);
+}
+
+/// The same with another file than the clip, of the same media.
+fn everybody_plays_a_file(
+    path: &str,
+    gathered: usize,
+    file: impl Fn(&Path) -> PathBuf,
+    publish: impl Fn(&Path, &Server, SocketAddr) -> Peer,
+) {
     if !installed(&["ffmpeg"]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let whole = source(directory);
+    let whole = source(directory, &file(directory));
     let (server, rtsp) = start(directory, "");
     let url = format!("rtsp://{rtsp}/{path}");
     let publisher = publish(directory, &server, rtsp);
@@ -188,6 +198,32 @@ fn ffmpeg_plays_over_tcp_and_udp_what_came_over_interleaved_rtsp() {
 fn ffmpeg_plays_over_tcp_and_udp_what_came_over_udp() {
     everybody_plays("live/udp", 8, |directory, _, rtsp| {
         publishes(directory, "udp", &format!("rtsp://{rtsp}/live/udp"))
+    });
+}
+
+fn ours_publishes(directory: &Path, over: &str, file: &Path, url: &str) -> Peer {
+    let arguments = ["publish", "--over", over, file.to_str().unwrap(), url];
+    Peer::start(directory, "our-publisher", PROGRAM, &arguments)
+}
+
+#[test]
+fn ffmpeg_plays_what_our_publisher_sent_interleaved() {
+    everybody_plays("live/own-tcp", 0, |directory, _, rtsp| {
+        ours_publishes(directory, "tcp", &clip(), &format!("rtsp://{rtsp}/live/own-tcp"))
+    });
+}
+
+#[test]
+fn ffmpeg_plays_what_our_publisher_sent_from_an_mp4_file_over_udp() {
+    let file = |directory: &Path| {
+        let (from, to) = (clip(), directory.join("clip.mp4"));
+        let copy = ["-i", from.to_str().unwrap(), "-c", "copy", to.to_str().unwrap()];
+        output("ffmpeg", &[&["-loglevel", "error", "-nostdin"][..], &copy].concat());
+        to
+    };
+    everybody_plays_a_file("live/own-udp", 0, file, |directory, _, rtsp| {
+        let url = format!("rtsp://{rtsp}/live/own-udp");
+        ours_publishes(directory, "udp", &directory.join("clip.mp4"), &url)
     });
 }
 

@@ -302,8 +302,10 @@ mod tests {
         };
         let track = std::sync::Arc::new(track);
         let hash = |nals: &[&[u8]]| {
-            let payload: Vec<u8> =
-                nals.iter().flat_map(|n| [&u32::try_from(n.len()).unwrap().to_be_bytes(), *n].concat()).collect();
+            let payload: Vec<u8> = nals
+                .iter()
+                .flat_map(|n| [&u32::try_from(n.len()).unwrap().to_be_bytes(), *n].concat())
+                .collect();
             content(&Frame { track: track.clone(), dts: 0, pts: 0, key: true, payload: payload.into() })
         };
         let slice: &[u8] = &[0x65, 1, 2, 3];
