@@ -81,7 +81,7 @@ const PARTS: [Part; 9] = [
     Part { name: "passer-by", over: UDP, comes: Some(33), leaves: Some(85) },
     Part { name: "late viewer", over: Over::Rtmp, comes: Some(43), leaves: None },
     Part { name: "late screen", over: TCP, comes: Some(52), leaves: None },
-    Part { name: "phone", over: Over::Hls, comes: Some(60), leaves: None },
+    Part { name: "phone", over: Over::Hls, comes: Some(30), leaves: None },
 ];
 
 /// How many viewers come.
