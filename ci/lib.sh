@@ -3,6 +3,7 @@
 #
 #   need COMMAND PACKAGES REASON       note PACKAGES as missing unless COMMAND is there
 #   need_gst ELEMENT PACKAGES REASON   the same for a GStreamer element
+#   need_gi NAMESPACE PACKAGES REASON  the same for a GObject library, as Python sees it
 #   install_needed                     install what was noted, saying what and why; quiet when nothing is
 #   need_rust                          cargo, rustc, clippy and rustfmt of the version in Cargo.toml
 #
@@ -30,6 +31,12 @@ need() {
 
 need_gst() {
     if have gst-inspect-1.0 && gst-inspect-1.0 "$1" >/dev/null 2>&1; then return 0; fi
+    note_missing "$2" "$3"
+}
+
+# The system's own python3, which is the one that Debian's packages belong to.
+need_gi() {
+    if /usr/bin/python3 -c "import gi; gi.require_version('$1', '1.0')" 2>/dev/null; then return 0; fi
     note_missing "$2" "$3"
 }
 
@@ -174,6 +181,9 @@ need_peers() {
     need gst-launch-1.0 "gstreamer1.0-tools" "runs GStreamer, a second RTMP peer that is not ours"
     need_gst flvmux "gstreamer1.0-plugins-good" "GStreamer's FLV"
     need_gst rtmp2src "gstreamer1.0-plugins-base gstreamer1.0-plugins-bad" "GStreamer's RTMP"
+    need_gi GstRtspServer "python3 python3-gi gir1.2-gst-rtsp-server-1.0" "an RTSP server that is not ours"
+    need_gst rtph264depay "gstreamer1.0-plugins-good" "GStreamer's RTP"
+    need_gst h264parse "gstreamer1.0-plugins-bad" "GStreamer's parsers"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
 }
 

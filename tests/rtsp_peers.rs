@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use common::frames::{Media, Part, framemd5, part};
 use common::peer::{Peer, ffmpeg_publishes, output};
 use common::server::Server;
-use common::{PATIENCE, PROGRAM, clip, installed, wait_until};
+use common::{GST_RTSP_SERVER, PATIENCE, PROGRAM, clip, installed, wait_until};
 
 /// Pictures in the clip.
 const PICTURES: usize = 200;
@@ -225,6 +225,47 @@ fn ffmpeg_plays_what_our_publisher_sent_from_an_mp4_file_over_udp() {
         let url = format!("rtsp://{rtsp}/live/own-udp");
         ours_publishes(directory, "udp", &directory.join("clip.mp4"), &url)
     });
+}
+
+/// gst-rtsp-server takes what our publisher sends. It gives frames times by their arrival, so only content and order count.
+#[test]
+fn gstreamers_server_records_what_our_publisher_sent() {
+    if !installed(&["ffmpeg", GST_RTSP_SERVER]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let file = directory.join("clip.mp4");
+    let cut =
+        ["-i", clip().to_str().unwrap(), "-t", "3", "-c", "copy", file.to_str().unwrap()].map(str::to_owned);
+    let quiet = ["-loglevel", "error", "-nostdin"].map(str::to_owned);
+    output("ffmpeg", &[&quiet[..], &cut].concat());
+    let ids = |name: &str, file: &Path| {
+        let (reader, out) = watches(directory, name, None, file.to_str().unwrap());
+        reader.ended_well();
+        let text = std::fs::read_to_string(out).unwrap();
+        let id = |line: &str| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            (fields[0].to_owned(), fields[4..].join(" "))
+        };
+        let (video, audio): (Vec<_>, Vec<_>) =
+            text.lines().filter(|l| !l.starts_with('#')).map(id).partition(|(track, _)| track == "0");
+        (video, audio)
+    };
+    let whole = ids("source", &file);
+    assert!(whole.0.len() > 70 && whole.1.len() > 130, "{} and {}", whole.0.len(), whole.1.len());
+    for over in ["tcp", "udp"] {
+        let recorded = directory.join(format!("{over}.mkv"));
+        let program = common::root().join(GST_RTSP_SERVER);
+        let mut server =
+            Peer::start(directory, over, program.to_str().unwrap(), &[recorded.to_str().unwrap()]);
+        wait_until("the server's port", || server.log().ends_with('\n') || !server.is_running());
+        let url = format!("rtsp://127.0.0.1:{}/live", server.log().trim());
+        ours_publishes(directory, over, &file, &url).ended_well();
+        server.ended_well();
+        let got = ids(&format!("{over}-recorded"), &recorded);
+        assert_eq!(got, whole, "over {over}");
+    }
 }
 
 /// A client by hand.

@@ -62,7 +62,15 @@ pub fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
 
+/// An RTSP server that is not ours and takes RECORD, for [`installed`].
+pub const GST_RTSP_SERVER: &str = "tests/peers/gst-record-server";
+
 fn on_path(program: &str) -> bool {
+    if program == GST_RTSP_SERVER {
+        // Its libraries make the difference.
+        let probe = std::process::Command::new(root().join(program)).arg("--probe").output();
+        return probe.is_ok_and(|out| out.status.success());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
