@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use model::{Gop, Track, TrackKind};
 
+use super::codec::Hidden;
+
 /// A step between frames that is longer than this, in milliseconds, is a jump of the clock, not a frame's length.
 const JUMP_MS: i64 = 10_000;
 /// Claims kept for a track.
@@ -54,6 +56,8 @@ pub struct Stats {
     rate: Option<f64>,
     /// Where the transport numbers packets.
     network: Option<Network>,
+    /// Sound that the configuration is silent about.
+    pub(super) hidden: Hidden,
 }
 
 /// What became of a track's packets.
@@ -113,6 +117,7 @@ impl Stats {
             gop: GopCounter::default(),
             rate: None,
             network: None,
+            hidden: Hidden::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use model::TrackKind;
 use wire::mp4::{self, BoxHeader, Fragment, Movie};
 use wire::{Cursor, mp4::fragment::NON_SYNC};
 
+use super::samples::Samples;
 use crate::track::{Stats, codec};
 
 /// Largest box that is kept to be read.
@@ -193,8 +194,14 @@ impl Tracks {
     }
 
     /// A fragment that needs the initialization section with this key. Returns where its first picture ends in the
-    /// resource, or its first sound where there is no video.
-    pub(super) fn fragment(&mut self, of: Option<u64>, start: u64, fragment: &Fragment) -> Option<u64> {
+    /// resource, or its first sound where there is no video. Samples that have to be looked into are asked for.
+    pub(super) fn fragment(
+        &mut self,
+        of: Option<u64>,
+        start: u64,
+        fragment: &Fragment,
+        samples: &mut Samples,
+    ) -> Option<u64> {
         let mut first: Option<(bool, u64)> = None;
         for part in &fragment.tracks {
             let exact = self.tracks.iter().position(|t| Some(t.of.0) == of && t.of.1 == part.track);
@@ -222,6 +229,9 @@ impl Tracks {
                     track.stats.bytes = track.stats.bytes.saturating_add(u64::from(size));
                     track.stats.frame(dts, composition, video && flags & NON_SYNC == 0);
                     time = time.map(|time| time.saturating_add(u64::from(duration)));
+                    if let Some(place) = place.filter(|_| track.stats.hidden.is_open()) {
+                        samples.want(index.unwrap_or_default(), place, size);
+                    }
                     let end = place.map(|place| place.saturating_add(u64::from(size)));
                     if let Some(end) = end.filter(|_| first.is_none_or(|(picture, _)| video && !picture)) {
                         first = Some((video, end));
@@ -231,6 +241,13 @@ impl Tracks {
             }
         }
         first.map(|(_, end)| end)
+    }
+
+    /// A whole sample that was asked for.
+    pub(super) fn sample(&mut self, index: usize, bytes: &[u8]) {
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.stats.audio_frame(bytes);
+        }
     }
 
     /// A piece of the timeline is missing.
@@ -281,7 +298,7 @@ fn describe(stats: &mut Stats, entry: &mp4::SampleEntry<'_>) {
     }
     let unreadable = match codec {
         "h264" | "h265" => codec::record(&mut stats.info, codec == "h265", entry.config).err(),
-        "aac" => codec::audio(&mut stats.info, entry.config).err(),
+        "aac" => stats.audio_config(&mut Cursor::new(entry.config)).err(),
         _ => None,
     };
     if let Some(error) = unreadable {

@@ -6,6 +6,7 @@
 mod coding;
 mod media;
 mod playlist;
+mod samples;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,7 @@ use wire::http::{Head, Start};
 use self::coding::Coding;
 use self::media::{Boxes, Found, Tracks};
 use self::playlist::{Playlist, cookie, key, stream_path, token};
+use self::samples::Samples;
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
@@ -171,6 +173,7 @@ enum Body {
 #[derive(Debug, Default)]
 struct Segment {
     boxes: Boxes,
+    samples: Samples,
     is_map: bool,
     /// The initialization section it needs; its own key where it is one.
     map: Option<u64>,
@@ -492,14 +495,15 @@ impl Registry {
             Body::Segment(segment) => {
                 let Some(no) = exchange.viewer.and_then(|no| usize::try_from(no.0).ok()) else { return };
                 let Some(viewer) = self.viewers.get_mut(no) else { return };
-                let Segment { boxes, map, first_end, .. } = segment.as_mut();
+                let Segment { boxes, samples, map, first_end, passed, .. } = segment.as_mut();
                 boxes.data(bytes, |found| match found {
                     Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
                     Found::Fragment(start, fragment) => {
-                        let end = viewer.tracks.fragment(*map, start, &fragment);
+                        let end = viewer.tracks.fragment(*map, start, &fragment, samples);
                         *first_end = first_end.or(end);
                     }
                 });
+                samples.data(*passed, bytes, |track, sample| viewer.tracks.sample(track, sample));
                 segment.passed = segment.passed.saturating_add(bytes.len() as u64);
                 if segment.first_end.is_some_and(|end| segment.passed >= end) && !exchange.holes {
                     viewer.first_frame_ns.get_or_insert(at.ready_ns);
@@ -513,6 +517,7 @@ impl Registry {
         exchange.holes = true;
         if let Body::Segment(segment) = &mut exchange.body {
             segment.boxes.hole(len);
+            segment.samples.hole();
             segment.passed = segment.passed.saturating_add(len);
             if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)) {
                 viewer.tracks.lost();

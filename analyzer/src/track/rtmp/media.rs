@@ -1,7 +1,7 @@
 //! Audio and video messages of one stream: which codec, how many frames, when.
 
 use model::TrackKind;
-use wire::codec::{aac, avc, hevc};
+use wire::codec::{avc, hevc};
 use wire::flv::{
     self, AacPacketType, AudioHeader, AvcPacketType, CodecId, FourCc, PacketType, SoundFormat, VideoHeader,
 };
@@ -18,8 +18,6 @@ const MAX_TRACKS: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Media {
     tracks: Vec<((TrackKind, u8), Stats)>,
-    /// Looks for SBR that the AudioSpecificConfig of the classic audio track is silent about.
-    hidden: Option<(aac::AudioSpecificConfig, aac::sbr::Probe)>,
     /// When the first whole picture was there, nanoseconds since 1970.
     pub(super) first_picture_ns: Option<i64>,
     /// When the first whole audio frame was there, nanoseconds since 1970.
@@ -135,15 +133,10 @@ impl Media {
         header: flv::ClassicAudio,
         payload: &[u8],
     ) -> Result<(), Unreadable> {
-        let mut hidden = self.hidden.take();
         let stats = self.count(TrackKind::Audio, 0, u64::from(message.length))?;
         declared::audio_flags(header, stats);
         if header.aac == Some(AacPacketType::SequenceHeader) {
-            let config = audio_config(stats, payload, message)?;
-            self.hidden = config
-                .filter(aac::AudioSpecificConfig::may_hide_sbr)
-                .map(|config| (config, Default::default()));
-            return Ok(());
+            return audio_config(stats, payload, message, 2);
         }
         name(stats, header.format.codec());
         match header.format {
@@ -160,14 +153,8 @@ impl Media {
         let head = if header.aac.is_some() { 2 } else { 1 };
         if message.length > head && matches!(header.aac, None | Some(AacPacketType::Raw)) {
             stats.frame(message.timestamp, 0, false);
-            let revealed = hidden.as_mut().filter(|_| message.is_whole()).and_then(|(config, probe)| {
-                probe.frame(payload);
-                Some((config, probe.verdict()?))
-            });
-            if let Some((config, hint)) = revealed {
-                reveal(stats, config, hint);
-            } else {
-                self.hidden = hidden;
+            if message.is_whole() && header.aac.is_some() {
+                stats.audio_frame(payload);
             }
             self.whole(TrackKind::Audio, message);
         }
@@ -208,13 +195,24 @@ impl Media {
                 enhanced_config(stats, packet.fourcc, config, message)?;
                 continue;
             }
-            if packet.packet_type.is_coded_frame() && size > 0 {
+            let coded = packet.packet_type.is_coded_frame() && size > 0;
+            if coded {
                 name(stats, packet.fourcc.codec());
                 stats.frame(message.timestamp, packet.composition_time, key);
-                self.whole(kind, message);
             }
             // Of a frame only the beginning is kept: a packet behind it may be out of reach.
-            if packet.payload(&mut c).is_err() {
+            let payload = packet.payload(&mut c);
+            if let Ok(frame) = &payload
+                && coded
+                && packet.fourcc == FourCc::MP4A
+                && message.is_whole()
+            {
+                stats.audio_frame(frame);
+            }
+            if coded {
+                self.whole(kind, message);
+            }
+            if payload.is_err() {
                 return Ok(());
             }
         }
@@ -274,32 +272,14 @@ fn audio_config(
     stats: &mut Stats,
     payload: &[u8],
     message: &Message<'_>,
-) -> Result<Option<aac::AudioSpecificConfig>, Unreadable> {
+    base: u64,
+) -> Result<(), Unreadable> {
     name(stats, Some("aac"));
     if message.lost > 0 || payload.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let config = aac::AudioSpecificConfig::decode(&mut Cursor::based(payload, 2));
-    let config = config.map_err(|error| Unreadable { what: Structure::Asc, error })?;
-    let told = config.describe();
-    stats.info.profile = Some(told.profile.to_owned());
-    stats.info.sample_rate = Some(told.sample_rate);
-    stats.info.channels = told.channels;
-    Ok(Some(config))
-}
-
-/// Corrects what the AudioSpecificConfig says by what its frames carry.
-fn reveal(stats: &mut Stats, config: &aac::AudioSpecificConfig, hint: aac::sbr::Hint) {
-    if !hint.sbr {
-        return;
-    }
-    let told = config.describe();
-    let channels = told.channels.map_or_else(String::new, |n| format!(", {n} channel(s)"));
-    stats.declare("AudioSpecificConfig", format!("{} {} Hz{channels}", told.profile, told.sample_rate));
-    let ps = hint.ps && told.channels == Some(1);
-    stats.info.profile = Some(if ps { "HE-AACv2" } else { "HE-AAC" }.to_owned());
-    stats.info.sample_rate = Some(told.sample_rate.saturating_mul(2));
-    stats.info.channels = if ps { Some(2) } else { told.channels };
+    let config = stats.audio_config(&mut Cursor::based(payload, base));
+    config.map_err(|error| Unreadable { what: Structure::Asc, error })
 }
 
 fn video_config(
@@ -331,7 +311,7 @@ fn enhanced_config(
     match fourcc {
         FourCc::AVC1 => avc_config(stats, payload, 5),
         FourCc::HVC1 => hevc_config(stats, payload, 5),
-        FourCc::MP4A => audio_config(stats, payload, message).map(|_| ()),
+        FourCc::MP4A => audio_config(stats, payload, message, 5),
         FourCc::OPUS => {
             // OpusHead (RFC 7845 §5.1): channels at byte 9; Opus always decodes to 48 kHz.
             stats.info.sample_rate = Some(48_000);

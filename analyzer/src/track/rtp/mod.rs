@@ -7,6 +7,7 @@ pub mod report;
 mod sequence;
 
 use model::TrackKind;
+use wire::codec::aac::AudioSpecificConfig;
 use wire::rtp;
 
 use self::frames::{Frame, Frames, Pace, Part};
@@ -16,7 +17,8 @@ use self::report::Reports;
 use self::sequence::{Arrival, Sequence};
 use crate::finding::{Note, Notes};
 use crate::flow::At;
-use crate::track::{CodecInfo, Network, Stats, codec};
+use crate::track::codec::{self, Hidden};
+use crate::track::{CodecInfo, Network, Stats};
 
 /// Sources followed in one track after each other; more are one.
 const MAX_SOURCES: u64 = 1000;
@@ -34,6 +36,8 @@ pub struct Format {
     pub info: CodecInfo,
     /// How packets hold frames.
     pub packing: Packing,
+    /// The AudioSpecificConfig of AAC.
+    pub audio: Option<AudioSpecificConfig>,
     /// Claims of the description, by name.
     pub declared: Vec<(&'static str, String)>,
 }
@@ -142,6 +146,7 @@ impl Receiver {
         let mut stats = Stats::new(kind);
         if let Some(first) = formats.first() {
             stats.info = first.info.clone();
+            stats.hidden = first.audio.clone().map(Hidden::of).unwrap_or_default();
             first.declared.iter().for_each(|(name, value)| stats.declare(name, value.as_str()));
         }
         Self {
@@ -281,6 +286,9 @@ impl Receiver {
             // Its neighbours are counted already; a picture was counted with the rest of its packets.
             self.stats.frames = self.stats.frames.saturating_add(u64::from(content.sounds));
             return;
+        }
+        if let Some(sound) = content.sound {
+            self.stats.audio_frame(sound);
         }
         let part = Part {
             number: extended,

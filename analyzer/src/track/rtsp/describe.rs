@@ -148,9 +148,11 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
     if codec == "aac"
         && let Some(config) = parameters.value("config").and_then(hex)
         && packing != Packing::OnePerTimestamp
-        && let Err(error) = codec::audio(info, &config)
     {
-        problems.push(error);
+        match codec::audio(info, &mut wire::Cursor::new(&config)) {
+            Ok(config) => format.audio = Some(config),
+            Err(error) => problems.push(error),
+        }
     }
     format
 }
