@@ -5,7 +5,7 @@
 #   need_gst ELEMENT PACKAGES REASON   the same for a GStreamer element
 #   need_gi NAMESPACE PACKAGES REASON  the same for a GObject library, as Python sees it
 #   install_needed                     install what was noted, saying what and why; quiet when nothing is
-#   need_rust                          cargo, rustc, clippy and rustfmt of the version in Cargo.toml
+#   need_rust                          libpcap, cargo, rustc, clippy and rustfmt of the version in Cargo.toml
 #
 # Packages are installed on Debian and Ubuntu, as root or through sudo. Elsewhere the list is printed instead.
 
@@ -122,9 +122,13 @@ apt_candidate() {
     apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9][^-+~]*\).*/\1/p'
 }
 
-# need_rust ROOT: ROOT/Cargo.toml says which version.
+# need_rust ROOT: ROOT/Cargo.toml says which version; and the library that the program is linked with.
 need_rust() {
     local want
+    if ! have pcap-config && [ ! -e /usr/include/pcap.h ]; then
+        note_missing libpcap-dev "the library that sniffing needs"
+        install_needed
+    fi
     want=$(wanted_rust "$1")
     # A rustup of this user that the shell's start-up files have not put on PATH yet.
     if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then

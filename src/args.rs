@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+#[cfg(feature = "live")]
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -61,6 +63,9 @@ pub enum Command {
     Analyze(Analyze),
     /// Take a capture apart: one line a packet, or the field tree down to the bit.
     Dissect(Dissect),
+    /// Sniff an interface into a pcapng file.
+    #[cfg(feature = "live")]
+    Capture(Capture),
     /// Render the report of a run directory again.
     Report(Report),
 }
@@ -157,8 +162,21 @@ pub enum Over {
 #[derive(Debug, ClapArgs)]
 pub struct Analyze {
     /// pcap or pcapng files, also packed with gzip or zstd; several are one timeline, - is the standard input.
-    #[arg(value_name = "FILE", required = true)]
+    #[cfg_attr(feature = "live", arg(value_name = "FILE", required_unless_present = "live"))]
+    #[cfg_attr(not(feature = "live"), arg(value_name = "FILE", required = true))]
     pub files: Vec<PathBuf>,
+    /// Sniff this interface instead, until Ctrl-C; `any` is all of them.
+    #[cfg(feature = "live")]
+    #[arg(long, value_name = "IFACE", conflicts_with = "files")]
+    pub live: Option<String>,
+    /// Only packets that this expression of libpcap means, such as "tcp port 1935".
+    #[cfg(feature = "live")]
+    #[arg(short = 'f', long = "filter", value_name = "BPF", requires = "live")]
+    pub filter: Option<String>,
+    /// How long to sniff, such as 30s [default: until Ctrl-C].
+    #[cfg(feature = "live")]
+    #[arg(long = "for", value_name = "TIME", value_parser = length, requires = "live")]
+    pub length: Option<Duration>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -168,6 +186,35 @@ pub struct Analyze {
     /// Exit with 1 where there is a finding this bad.
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
+}
+
+#[cfg(feature = "live")]
+fn length(text: &str) -> Result<Duration, String> {
+    server::parse_span(text)
+}
+
+/// Arguments of `capture`.
+#[cfg(feature = "live")]
+#[derive(Debug, ClapArgs)]
+pub struct Capture {
+    /// The interface; `any` is all of them.
+    #[arg(short, long, value_name = "IFACE", required_unless_present = "list")]
+    pub interface: Option<String>,
+    /// The pcapng file; `-` is the standard output.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "list")]
+    pub write: Option<PathBuf>,
+    /// Only packets that this expression of libpcap means, such as "tcp port 1935".
+    #[arg(short, long, value_name = "BPF")]
+    pub filter: Option<String>,
+    /// How long, such as 30s [default: until Ctrl-C].
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    pub length: Option<Duration>,
+    /// Bytes kept of each packet [default: all].
+    #[arg(long, value_name = "N", default_value_t = analyzer::live::WHOLE, hide_default_value = true)]
+    pub snap: u32,
+    /// The interfaces of this machine.
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// Arguments of `dissect`.

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::run(serve, &args.common),
         Command::Publish(publish) => commands::publish::run(&publish, &args.common),
         Command::Analyze(analyze) => commands::analyze::run(&analyze, &args.common),
+        #[cfg(feature = "live")]
+        Command::Capture(capture) => commands::capture::run(&capture, &args.common),
         Command::Dissect(dissect) => commands::dissect::run(&dissect, &args.common),
         Command::Report(report) => commands::report::run(&report, &args.common),
     };

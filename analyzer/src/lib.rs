@@ -18,6 +18,8 @@ pub mod dissect;
 pub mod finding;
 pub mod flow;
 mod hub;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod measure;
 mod report;
 mod sniff;

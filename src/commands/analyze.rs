@@ -13,8 +13,11 @@ use crate::output;
 pub fn run(args: &Analyze, common: &Common) -> Ended {
     let began = Instant::now();
     let started = scenarios::demo::now_rfc3339();
-    let analysis = read(args)?;
-    let code = code(&analysis, args.fail_on);
+    let (analysis, ended) = read(args, common)?;
+    let code = match ended {
+        Code::Expected => code(&analysis, args.fail_on),
+        ended => ended,
+    };
     if let Some(dir) = &args.out {
         let run = document(args, &analysis, started, began.elapsed().as_secs_f64());
         reports::rundir::write(dir, &run, &[]).map_err(Failure::environment)?;
@@ -32,11 +35,54 @@ pub fn run(args: &Analyze, common: &Common) -> Ended {
     Ok(code)
 }
 
-/// A file of which no packet could be read is an error; whatever follows a first packet is a finding.
-fn read(args: &Analyze) -> Result<Analysis, Failure> {
+/// What there is to read, and how the reading ended.
+fn read(args: &Analyze, common: &Common) -> Result<(Analysis, Code), Failure> {
+    #[cfg(feature = "live")]
+    if let Some(interface) = &args.live {
+        return sniff(interface, args, common);
+    }
+    let _ = common;
+    // A file of which no packet could be read is an error; whatever follows a first packet is a finding.
     let mut analyzer = Analyzer::new(Options::default());
     analyzer.files(&args.files).map_err(Failure::usage)?;
-    Ok(analyzer.finish())
+    Ok((analyzer.finish(), Code::Expected))
+}
+
+/// What passes an interface, from now until somebody wants it to end.
+#[cfg(feature = "live")]
+fn sniff(interface: &str, args: &Analyze, common: &Common) -> Result<(Analysis, Code), Failure> {
+    use super::capture::{Telling, failure, over, sentence, stop_flag};
+    use analyzer::live::{Sniffer, WHOLE};
+    use std::sync::atomic::Ordering;
+
+    let sniffer = Sniffer::open(interface, args.filter.as_deref(), WHOLE).map_err(failure)?;
+    let asked = stop_flag()?;
+    let (end, mut pipe) = std::io::pipe().map_err(Failure::environment)?;
+    let telling = Telling::new(interface, common.quiet);
+    telling.begin();
+    let (analyzer, counts) = std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut analyzer = Analyzer::new(Options::default());
+            let read = analyzer.reader(interface, end);
+            (analyzer, read)
+        });
+        let stop = || asked.load(Ordering::Relaxed);
+        let counts = sniffer.run(&mut pipe, args.length, &stop, &mut |counts| telling.show(counts));
+        // The reader sees the end of the file.
+        drop(pipe);
+        (reading.join(), counts)
+    });
+    telling.end();
+    let counts = counts.map_err(failure)?;
+    let (analyzer, read) = analyzer.map_err(|_| Failure::environment("the analysis broke off"))?;
+    // On a silent interface there was nothing to read, and that is an answer too.
+    if counts.packets > 0 {
+        read.map_err(Failure::environment)?;
+    }
+    if !common.quiet {
+        output::say(&sentence(&counts));
+    }
+    Ok((analyzer.finish(), over(args.length, &asked)))
 }
 
 fn code(analysis: &Analysis, fail_on: Option<FailOn>) -> Code {
@@ -54,6 +100,8 @@ fn document(args: &Analyze, analysis: &Analysis, started: String, duration_s: f6
         .iter()
         .map(|f| f.file_name().unwrap_or(f.as_os_str()).to_string_lossy().into_owned())
         .collect();
+    #[cfg(feature = "live")]
+    let names: Vec<String> = names.into_iter().chain(args.live.clone()).collect();
     let artifact = |(file, title): (&str, &str)| Artifact { file: file.to_owned(), title: title.to_owned() };
     Run {
         schema: RUN_SCHEMA.to_owned(),

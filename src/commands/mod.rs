@@ -1,6 +1,8 @@
 //! One module a command.
 
 pub mod analyze;
+#[cfg(feature = "live")]
+pub mod capture;
 pub mod demo;
 pub mod dissect;
 pub mod publish;
