@@ -19,6 +19,7 @@ use std::process::{Command, Output};
 
 use common::flv::{self, AUDIO, Tag, VIDEO};
 use common::frames::parts;
+use common::raw::{allow_many_files, noise};
 use common::rml::{Publisher, Viewer, steps};
 use common::server::Server;
 use common::{PROGRAM, clip, raw, wait_for};
@@ -62,16 +63,6 @@ impl Witness {
         assert_eq!((seen.video.first, seen.video.end), (0, whole.video.len()));
         assert_eq!((seen.audio.first, seen.audio.end), (0, whole.audio.len()));
     }
-}
-
-/// Bytes that mean nothing, the same each time.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed;
-    let step = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(step).take(length).collect()
 }
 
 /// Sends as much as the server takes; a server that closes meanwhile is within its rights.
@@ -299,13 +290,6 @@ fn a_thousand_declarations_of_16_megabytes_cost_little_memory() {
     server.wait_deserted();
     still_serves(&server);
     server.stop();
-}
-
-/// This process may open as many files as the test needs.
-fn allow_many_files() {
-    let pid = std::process::id().to_string();
-    let status = Command::new("prlimit").args(["--pid", &pid, "--nofile=8192:"]).status().unwrap();
-    assert!(status.success(), "the limit of open files cannot be raised");
 }
 
 fn analyze(file: &Path) -> Output {

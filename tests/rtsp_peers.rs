@@ -9,14 +9,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io::Read;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use common::frames::{Media, Part, framemd5, part};
 use common::peer::{Peer, ffmpeg_publishes, output};
+use common::rtsp::{Hand, SOUND as SDP, watches};
 use common::server::Server;
-use common::{GST_RTSP_SERVER, PATIENCE, PROGRAM, clip, installed, wait_until};
+use common::{GST_RTSP_SERVER, PROGRAM, clip, installed, wait_until};
 
 /// Pictures in the clip.
 const PICTURES: usize = 200;
@@ -29,20 +30,6 @@ fn start(directory: &Path, more: &str) -> (Server, SocketAddr) {
     let server = Server::start(&["--config", file.to_str().unwrap()]);
     let rtsp = server.rtsp.unwrap();
     (server, rtsp)
-}
-
-/// ffmpeg reads `input`; the slices of its pictures and its raw audio frames go to `NAME.framemd5`.
-fn watches(directory: &Path, name: &str, over: Option<&str>, input: &str) -> (Peer, PathBuf) {
-    let out = directory.join(format!("{name}.framemd5"));
-    let mut arguments = vec!["-hide_banner", "-nostdin"];
-    if let Some(over) = over {
-        arguments.extend(["-rtsp_transport", over]);
-    }
-    // Parameter sets travel in other places in RTP than in FLV: they are left out on both sides.
-    let slices = "h264_mp4toannexb,filter_units=pass_types=1-5";
-    arguments.extend(["-i", input, "-c", "copy", "-bsf:v", slices, "-copyts", "-flush_packets", "1"]);
-    arguments.extend(["-y", "-f", "framemd5", out.to_str().unwrap()]);
-    (Peer::start(directory, name, "ffmpeg", &arguments), out)
 }
 
 fn publishes(directory: &Path, over: &str, url: &str) -> Peer {
@@ -267,40 +254,6 @@ fn gstreamers_server_records_what_our_publisher_sent() {
         assert_eq!(got, whole, "over {over}");
     }
 }
-
-/// A client by hand.
-struct Hand {
-    io: BufReader<TcpStream>,
-    cseq: usize,
-}
-
-impl Hand {
-    fn connect(rtsp: SocketAddr) -> Self {
-        let stream = TcpStream::connect(rtsp).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { io: BufReader::new(stream), cseq: 0 }
-    }
-
-    /// Asks, and returns the head of the answer.
-    fn ask(&mut self, method: &str, url: &str, more: &str, body: &str) -> String {
-        self.cseq += 1;
-        let request = format!(
-            "{method} {url} RTSP/1.0\r\nCSeq: {}\r\n{more}Content-Length: {}\r\n\r\n{body}",
-            self.cseq,
-            body.len()
-        );
-        self.io.get_mut().write_all(request.as_bytes()).unwrap();
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert!(self.io.read_line(&mut head).unwrap() > 0, "closed after {head:?}");
-        }
-        head
-    }
-}
-
-const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 0 RTP/AVP 96\r\n\
-                   a=rtpmap:96 MPEG4-GENERIC/48000/2\r\na=fmtp:96 mode=AAC-hbr;config=1190;sizelength=13;\
-                   indexlength=3;indexdeltalength=3\r\na=control:trackID=0\r\n";
 
 #[test]
 fn a_name_is_one_publishers_until_it_has_gone() {

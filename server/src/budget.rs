@@ -141,6 +141,14 @@ impl Share {
         true
     }
 
+    /// What was asked back is given back: the connection need not go, unless it is chosen again.
+    pub fn stay(&self) {
+        self.entry.evicted.store(false, Ordering::SeqCst);
+        if self.budget.is_full() {
+            self.budget.make_room();
+        }
+    }
+
     fn stop_waiting(&self) {
         if self.entry.waits.swap(false, Ordering::SeqCst) {
             self.budget.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -188,6 +196,23 @@ mod tests {
         assert_eq!(budget.used(), 710);
         drop((a, c));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn who_gives_back_what_it_held_may_stay() {
+        let budget = Budget::new(1000);
+        let ((a, a_signal), (b, b_signal)) = (share(&budget), share(&budget));
+        a.hold(900, Some(Time::from_millis(1)));
+        b.hold(200, Some(Time::from_millis(2)));
+        assert_eq!((a_signal.take(EVICT), b_signal.take(EVICT)), (EVICT, 0));
+        a.hold(0, None);
+        a.stay();
+        assert_eq!((a_signal.take(EVICT), b_signal.take(EVICT)), (0, 0));
+        // Chosen anew like everybody else.
+        a.hold(900, Some(Time::from_millis(1)));
+        assert_eq!((a_signal.take(EVICT), b_signal.take(EVICT)), (EVICT, 0));
+        a.stay();
+        assert_eq!(a_signal.take(EVICT), EVICT);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod frames;
 pub mod peer;
 pub mod raw;
 pub mod rml;
+pub mod rtsp;
 pub mod server;
 pub mod tshark;
 

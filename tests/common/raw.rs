@@ -1,7 +1,8 @@
-//! RTMP by hand, for clients that do not keep to it.
+//! RTMP by hand, for clients that do not keep to it, and what all such clients need.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
 use super::PATIENCE;
 
@@ -135,4 +136,21 @@ pub fn number(value: f64) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(value.to_be_bytes());
     bytes
+}
+
+/// Bytes that mean nothing, the same each time.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let step = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+/// This process may open as many files as the test needs.
+pub fn allow_many_files() {
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, "--nofile=8192:"]).status().unwrap();
+    assert!(status.success(), "the limit of open files cannot be raised");
 }

@@ -1,5 +1,6 @@
 //! One RTSP connection: a socket, a session, and what ties them to the hub.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
@@ -19,15 +20,16 @@ use super::describing::Describing;
 use super::egress::Egress;
 use super::pacer::Pacer;
 use super::playing::Playing;
-use super::ports::{Packet, Ports, WAITING};
+use super::ports::{Packet, Ports, Way, way};
 use super::publishing::Publishing;
+use crate::budget::Share;
 use crate::hub::Took;
 use crate::registry::{Client, Outcome};
 use crate::server::Shared;
-use crate::signal::{DATA, EVICT, SHUTDOWN, Signal};
+use crate::signal::{DATA, EVICT, ROOM, SHUTDOWN, Signal};
 use crate::tap::{self, TapConn};
 
-/// Bytes read at once.
+/// Bytes read at once, into a buffer that all connections of a thread share.
 const READ: usize = 16 << 10;
 /// Bytes of packets taken from the ring at once.
 const TAKE: usize = 128 << 10;
@@ -45,6 +47,10 @@ pub(super) const REPORTS: Duration = Duration::from_secs(5);
 pub(super) const BEFORE_BYE: Duration = Duration::from_millis(200);
 /// How long a player may stay after BYE.
 const AFTER_BYE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
 
 pub(super) struct Connection {
     io: TcpStream,
@@ -66,7 +72,8 @@ pub(super) struct Connection {
     pub(super) publishing: Option<Publishing>,
     pub(super) describing: Option<Describing>,
     pub(super) arrived: mpsc::Receiver<Packet>,
-    pub(super) route: mpsc::Sender<Packet>,
+    pub(super) route: Way,
+    share: Share,
     tap: Option<TapConn>,
     /// When the session wants to be woken.
     wake: Option<Time>,
@@ -103,9 +110,10 @@ impl Connection {
             session_timeout: shared.config.rtsp.session_timeout,
             ..ServerConfig::default()
         };
-        let (route, arrived) = mpsc::channel(WAITING);
+        let (route, arrived) = way();
         Self {
             session: Server::new(config, seed, now),
+            share: shared.budget.share(Arc::clone(&client.signal)),
             egress: Egress::new(peer),
             io,
             peer: peer.ip(),
@@ -178,10 +186,11 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> End {
-        let mut buffer = vec![0; READ];
         loop {
-            if self.client.signal.take(DATA | EVICT | SHUTDOWN) & SHUTDOWN != 0 {
-                self.leave();
+            match self.client.signal.take(DATA | EVICT | SHUTDOWN | ROOM) {
+                flags if flags & EVICT != 0 && !self.gives_back() => return self.evicted(),
+                flags if flags & SHUTDOWN != 0 => self.leave(),
+                _ => {}
             }
             if let Err(end) = self.deadlines() {
                 return end;
@@ -196,8 +205,10 @@ impl Connection {
             if let Some((reason, _)) = self.closing.as_ref().filter(|_| all) {
                 return self.all_said(reason);
             }
-            let reads = self.closing.is_none() && self.egress.outbox.waiting().0 <= ANSWERS;
-            let mask = if all { DATA | EVICT | SHUTDOWN } else { EVICT | SHUTDOWN };
+            self.account();
+            let reads =
+                self.closing.is_none() && self.egress.outbox.waiting().0 <= ANSWERS && self.share.may_read();
+            let mask = EVICT | SHUTDOWN | ROOM | if all { DATA } else { 0 };
             let interest = match (reads, empty) {
                 (true, true) => Some(Interest::READABLE),
                 (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -219,10 +230,28 @@ impl Connection {
             if let Some(packet) = packet {
                 self.datagram(packet);
             }
-            if reads && let Err(end) = self.read(&mut buffer) {
+            if reads && let Err(end) = SCRATCH.with_borrow_mut(|buffer| self.read(buffer)) {
                 return end;
             }
         }
+    }
+
+    /// Notes what the connection holds of messages and frames that are not complete.
+    fn account(&self) {
+        let (frames, since) = self.publishing.as_ref().map(Publishing::open).unwrap_or_default();
+        let since = since.into_iter().chain(self.session.open_since()).min();
+        self.share.hold(self.session.open_bytes().saturating_add(frames), since);
+    }
+
+    /// True where a publisher's frames only waited to be lined up: they go on as they are.
+    fn gives_back(&mut self) -> bool {
+        let now = self.now().as_millis();
+        let gives = self.publishing.as_mut().is_some_and(|publishing| publishing.hurry(now));
+        if gives {
+            self.account();
+            self.share.stay();
+        }
+        gives
     }
 
     // --- time ---
@@ -312,7 +341,7 @@ impl Connection {
     }
 
     /// A packet on one of the session's UDP ports.
-    fn datagram(&mut self, Packet { track, rtcp, payload }: Packet) {
+    fn datagram(&mut self, Packet { track, rtcp, payload, .. }: Packet) {
         // A player's packets on the port of RTP only open a way through translators: they are neither RTP nor RTCP of
         // the session.
         if rtcp || self.publishing.is_some() {
@@ -495,6 +524,11 @@ impl Connection {
             tracing::warn!(client = %id, %remote, waited, kept, "dropped: its socket took nothing any more");
         });
         End { outcome: Outcome::Stalled, how: tap::How::ResetByUs }
+    }
+
+    fn evicted(&self) -> End {
+        self.log_eviction();
+        End { outcome: Outcome::Evicted, how: tap::How::ResetByUs }
     }
 }
 

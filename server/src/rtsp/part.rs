@@ -24,7 +24,7 @@ impl Connection {
             }
             Event::Announce { path, agent, description, .. } => {
                 self.client.name_agent(&agent);
-                Some(self.announce(&path, description).map_or_else(Action::Refuse, |()| Action::Accept))
+                Some(self.announce(&path, &description).map_or_else(Action::Refuse, |()| Action::Accept))
             }
             Event::Setup { path, agent, track, carry, publish, .. } => {
                 self.client.name_agent(&agent);
@@ -67,11 +67,9 @@ impl Connection {
         Some(stream.tracks).filter(|tracks| !tracks.is_empty())
     }
 
-    fn announce(&mut self, path: &str, description: Description) -> Result<(), Refusal> {
+    fn announce(&mut self, path: &str, description: &Description) -> Result<(), Refusal> {
         self.ended();
-        if Ingest::new(&description, IngestConfig::tcp()).is_none() {
-            return Err(Refusal::Codec);
-        }
+        let ingest = Ingest::new(description, IngestConfig::tcp()).ok_or(Refusal::Codec)?;
         let who = PublisherSnapshot { id: self.client.id(), protocol: Protocol::Rtsp, address: self.remote };
         let publisher = self.shared.hub.publish(path, who, self.now()).map_err(|Busy(holder)| {
             let remote = self.remote;
@@ -84,7 +82,7 @@ impl Connection {
         self.shared.registry.take_part(&self.client, Role::Publisher, stream.path(), &stream.totals);
         tracing::info!(client = %self.client.id(), remote = %self.remote, path, "publishes");
         let ssrc = u32::try_from(self.seed & 0xffff_ffff).unwrap_or(1).max(1);
-        self.publishing = Some(Publishing::new(publisher, description, ssrc));
+        self.publishing = Some(Publishing::new(publisher, ingest, ssrc));
         Ok(())
     }
 
@@ -149,7 +147,8 @@ impl Connection {
         let now = self.now();
         let Some(publishing) = &mut self.publishing else { return Action::Refuse(Refusal::NotFound) };
         publishing.report_at = Some(now.after(REPORTS));
-        if publishing.record() { Action::Record } else { Action::Refuse(Refusal::Codec) }
+        publishing.record();
+        Action::Record
     }
 
     /// A packet of a publisher, or a report of a player; true where it is a sign of life.
@@ -210,6 +209,17 @@ impl Connection {
         let (client, remote) = (self.client.id(), self.remote);
         self.shared.log("slow", |kept| {
             tracing::warn!(%client, %remote, frames, kept, "a viewer takes too little: frames left out for it");
+        });
+    }
+
+    pub(super) fn log_eviction(&self) {
+        let (client, remote, at) = (self.client.id(), self.remote, self.client.bytes_in());
+        let limit = self.shared.config.limits.open_messages;
+        self.shared.log("evicted", |kept| {
+            tracing::warn!(
+                %client, %remote, at, limit, kept,
+                "closed: of all incomplete messages, which together are over their limit, its is the oldest"
+            );
         });
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::egress::Datagram;
 use super::socket::{Arrival, Socket};
@@ -19,7 +19,9 @@ use crate::server::Shared;
 use crate::tap::{Role, Tap, TapUdp};
 
 /// Packets of one session that may wait for its task.
-pub(super) const WAITING: usize = 1024;
+const WAITING: usize = 1024;
+/// Bytes of them.
+const WAITING_BYTES: usize = 2 << 20;
 /// Pairs tried where any will do.
 const TRIES: usize = 64;
 /// Bytes the kernel may hold of what arrives, for all publishers together.
@@ -33,12 +35,41 @@ pub(super) struct Packet {
     pub track: usize,
     pub rtcp: bool,
     pub payload: Bytes,
+    /// Its part of what may wait, given back when it is taken.
+    _room: OwnedSemaphorePermit,
+}
+
+/// The way of packets to a session's task.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    to: mpsc::Sender<Packet>,
+    room: Arc<Semaphore>,
+}
+
+/// A way for a session, and its end.
+pub(super) fn way() -> (Way, mpsc::Receiver<Packet>) {
+    let (to, arrived) = mpsc::channel(WAITING);
+    (Way { to, room: Arc::new(Semaphore::new(WAITING_BYTES)) }, arrived)
+}
+
+impl Way {
+    fn is(&self, other: &Self) -> bool {
+        self.to.same_channel(&other.to)
+    }
+
+    /// False where too much waits already.
+    fn send(&self, track: usize, rtcp: bool, payload: &[u8]) -> bool {
+        let Ok(length) = u32::try_from(payload.len()) else { return false };
+        let Ok(_room) = Arc::clone(&self.room).try_acquire_many_owned(length) else { return false };
+        let payload = Bytes::copy_from_slice(payload);
+        self.to.try_send(Packet { track, rtcp, payload, _room }).is_ok()
+    }
 }
 
 #[derive(Debug)]
 struct Route {
     track: usize,
-    to: mpsc::Sender<Packet>,
+    way: Way,
 }
 
 /// An even port for RTP and the next one for RTCP.
@@ -105,28 +136,22 @@ impl Ports {
     }
 
     /// Hands packets from these ports of `ip` to a session from now on; false where they are another's.
-    pub(super) fn claim(
-        &self,
-        ip: IpAddr,
-        (rtp, rtcp): (u16, u16),
-        track: usize,
-        to: &mpsc::Sender<Packet>,
-    ) -> bool {
+    pub(super) fn claim(&self, ip: IpAddr, (rtp, rtcp): (u16, u16), track: usize, way: &Way) -> bool {
         let keys =
             [(false, rtp), (true, rtcp)].map(|(is, port)| (is, SocketAddr::new(ip.to_canonical(), port)));
         let mut routes = self.routes();
-        let free = |key| routes.get(key).is_none_or(|route| route.to.same_channel(to));
+        let free = |key| routes.get(key).is_none_or(|route| route.way.is(way));
         if !keys.iter().all(free) {
             return false;
         }
-        routes.retain(|_, route| route.track != track || !route.to.same_channel(to));
-        routes.extend(keys.map(|key| (key, Route { track, to: to.clone() })));
+        routes.retain(|_, route| route.track != track || !route.way.is(way));
+        routes.extend(keys.map(|key| (key, Route { track, way: way.clone() })));
         true
     }
 
     /// Forgets all ports of a session.
-    pub(super) fn release(&self, to: &mpsc::Sender<Packet>) {
-        self.routes().retain(|_, route| !route.to.same_channel(to));
+    pub(super) fn release(&self, way: &Way) {
+        self.routes().retain(|_, route| !route.way.is(way));
     }
 
     fn socket(&self, rtcp: bool) -> &Socket {
@@ -162,8 +187,7 @@ impl Ports {
                 tracing::warn!(%from, strangers, kept, "a packet of nobody who set up a session");
             });
         };
-        let packet = Packet { track: route.track, rtcp, payload: Bytes::copy_from_slice(payload) };
-        if route.to.try_send(packet).is_err() {
+        if !route.way.send(route.track, rtcp, payload) {
             shared.log("full", |kept| tracing::warn!(%from, kept, "a packet left out: too many wait"));
         }
     }
@@ -192,5 +216,22 @@ pub(crate) async fn receive(
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_a_session_is_bounded_in_bytes_and_number() {
+        let (way, mut arrived) = way();
+        let large = vec![0; 60_000];
+        let sent = (0..100).filter(|_| way.send(0, false, &large)).count();
+        assert_eq!(sent, WAITING_BYTES / large.len());
+        arrived.recv().await.unwrap();
+        assert!(way.send(0, false, &large) && !way.send(0, false, &large));
+        let (way, _arrived) = super::way();
+        assert_eq!((0..2000).filter(|_| way.send(0, true, &[0])).count(), WAITING);
     }
 }

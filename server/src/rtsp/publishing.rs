@@ -7,7 +7,6 @@ use media::Unit;
 use media::rtp::{Ingest, IngestConfig};
 use session::Time;
 use session::rtsp::Carry;
-use wire::sdp::Description;
 
 use super::egress::Egress;
 use super::playing::CNAME;
@@ -16,9 +15,9 @@ use crate::hub::Publisher;
 #[derive(Debug)]
 pub(super) struct Publishing {
     publisher: Publisher,
-    description: Description,
     carries: BTreeMap<usize, Carry>,
-    ingest: Option<Ingest>,
+    ingest: Ingest,
+    records: bool,
     ssrc: u32,
     timestamp: u32,
     pub report_at: Option<Time>,
@@ -27,20 +26,19 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    /// A publisher of what `description` says, before RECORD.
-    pub fn new(publisher: Publisher, description: Description, ssrc: u32) -> Self {
-        let (carries, ingest) = (BTreeMap::new(), None);
-        Self { publisher, description, carries, ingest, ssrc, timestamp: 0, report_at: None, over_at: None }
+    /// A publisher of what `ingest` can read, before RECORD.
+    pub fn new(publisher: Publisher, ingest: Ingest, ssrc: u32) -> Self {
+        let (carries, records) = (BTreeMap::new(), false);
+        Self { publisher, carries, ingest, records, ssrc, timestamp: 0, report_at: None, over_at: None }
     }
 
     pub fn track_count(&self) -> usize {
-        self.description.media.len()
+        self.ingest.sections()
     }
 
     /// True where the description has such a track and we can read it.
     pub fn carries(&self, place: usize) -> bool {
-        let readable = self.description.media.get(place).and_then(media::rtp::Format::of);
-        readable.is_some()
+        self.ingest.carries(place)
     }
 
     pub fn set_up(&mut self, place: usize, carry: Carry) {
@@ -52,18 +50,31 @@ impl Publishing {
     }
 
     /// Packets come from now on; after a pause they go on where they were.
-    pub fn record(&mut self) -> bool {
-        if self.ingest.is_none() {
-            let config = if self.is_udp() { IngestConfig::udp() } else { IngestConfig::tcp() };
-            self.ingest = Ingest::new(&self.description, config);
+    pub fn record(&mut self) {
+        if !std::mem::replace(&mut self.records, true) && self.is_udp() {
+            self.ingest.rebound(IngestConfig::udp());
         }
         self.push();
-        self.ingest.is_some()
+    }
+
+    /// Memory held of frames that nobody can have yet, and since when.
+    pub fn open(&self) -> (usize, Option<Time>) {
+        (self.ingest.open_bytes(), self.ingest.open_since().map(Time::from_millis))
+    }
+
+    /// Hands on what waits to be lined up; false where nothing does.
+    pub fn hurry(&mut self, now: u64) -> bool {
+        let did = self.ingest.hurry(now);
+        self.push();
+        did
     }
 
     /// Takes a packet; true where it is a sign of life.
     pub fn packet(&mut self, now: u64, track: usize, rtcp: bool, payload: Bytes) -> bool {
-        let Some(ingest) = &mut self.ingest else { return false };
+        if !self.records {
+            return false;
+        }
+        let ingest = &mut self.ingest;
         let alive = if rtcp { ingest.rtcp(now, track, &payload) } else { ingest.rtp(now, track, payload) };
         self.push();
         alive
@@ -71,26 +82,23 @@ impl Publishing {
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn wake_at(&self) -> Option<u64> {
-        self.ingest.as_ref()?.wake_at()
+        self.ingest.wake_at()
     }
 
     pub fn tick(&mut self, now: u64) {
-        if let Some(ingest) = &mut self.ingest {
-            ingest.tick(now);
-        }
+        self.ingest.tick(now);
         self.push();
     }
 
     /// True where all its tracks have said goodbye.
     pub fn is_over(&self) -> bool {
-        self.ingest.as_ref().is_some_and(Ingest::is_over)
+        self.records && self.ingest.is_over()
     }
 
     /// Tells the publisher how its packets arrive.
     pub fn report(&mut self, now: u64, egress: &mut Egress) {
-        let Some(ingest) = &mut self.ingest else { return };
         for (place, carry) in &self.carries {
-            if let Some(report) = ingest.report(now, *place, self.ssrc, CNAME) {
+            if let Some(report) = self.ingest.report(now, *place, self.ssrc, CNAME) {
                 egress.packet(*carry, true, &[], report);
             }
         }
@@ -98,16 +106,15 @@ impl Publishing {
 
     /// Hands on what still waits, before the end.
     pub fn finish(&mut self, now: u64) {
-        if let Some(ingest) = &mut self.ingest {
-            ingest.finish(now);
+        if self.records {
+            self.ingest.finish(now);
+            self.push();
         }
-        self.push();
         self.publisher.flush();
     }
 
     fn push(&mut self) {
-        let Some(ingest) = &mut self.ingest else { return };
-        while let Some((_, unit)) = ingest.poll() {
+        while let Some((_, unit)) = self.ingest.poll() {
             if let Unit::Frame(frame) = &unit {
                 // RTMP's time wraps.
                 self.timestamp = u32::try_from(frame.dts_ms() & 0xffff_ffff).unwrap_or(0);

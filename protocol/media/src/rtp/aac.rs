@@ -19,6 +19,8 @@ static AU: Field = field("access unit", "RFC 3640 §3.2.3", "One raw frame.");
 
 /// The largest access unit that thirteen bits can tell.
 const MAX_UNIT: usize = 0x1fff;
+/// The largest access unit put together from parts: other layouts could tell far more.
+const MAX_PARTS: usize = 1 << 16;
 
 /// How headers are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,11 @@ impl Depacketizer {
 
     pub fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    /// Memory that the unfinished access unit takes.
+    pub fn open_bytes(&self) -> usize {
+        self.part.as_ref().map_or(0, |(_, _, held)| held.capacity())
     }
 
     /// Takes the payload of a packet; `lost` says that others are missing before it. Gives (timestamp, units behind it, unit).
@@ -95,13 +102,19 @@ impl Depacketizer {
             }
             let unit = rest.split_to(size);
             if !unit.is_empty() {
-                units.push((timestamp, place, unit));
+                // A copy: what arrived with it must not stay in memory as long as it does.
+                units.push((timestamp, place, Bytes::copy_from_slice(&unit)));
             }
         }
         Ok(units)
     }
 
     fn fragment(&mut self, timestamp: u32, size: usize, bytes: &Bytes) -> Vec<Unit> {
+        if size > MAX_PARTS {
+            self.part = None;
+            self.damaged = self.damaged.saturating_add(1);
+            return Vec::new();
+        }
         if self.part.as_ref().is_some_and(|(s, t, _)| (*s, *t) != (size, timestamp)) {
             self.give_up();
         }
@@ -167,6 +180,17 @@ mod tests {
         // Headers of no size and no length at all.
         let mut none = Depacketizer::new(Layout { size_bits: 0, index_bits: 0, delta_bits: 0 });
         assert!(none.packet(0, &Bytes::from_static(&[0xff, 0xff]), false).is_err());
+    }
+
+    #[test]
+    fn a_unit_in_parts_without_end_is_given_up() {
+        let mut d = Depacketizer::new(Layout { size_bits: 32, index_bits: 0, delta_bits: 0 });
+        let payload = Bytes::from([&[0, 32, 0x40, 0, 0, 0][..], &[1; 1000]].concat());
+        for _ in 0..200 {
+            assert_eq!(d.packet(1, &payload, false).unwrap(), []);
+            assert!(d.open_bytes() < 2 * MAX_PARTS, "{}", d.open_bytes());
+        }
+        assert_eq!(d.damaged(), 200);
     }
 
     proptest! {

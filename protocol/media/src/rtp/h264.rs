@@ -118,6 +118,11 @@ impl Depacketizer {
         self.damaged
     }
 
+    /// Memory that the unfinished access unit takes.
+    pub fn open_bytes(&self) -> usize {
+        self.unit.capacity()
+    }
+
     /// Payloads that could not be read.
     pub fn misfits(&self) -> u64 {
         self.misfits
@@ -161,7 +166,8 @@ impl Depacketizer {
         let unfinished = self.open.take().is_some();
         let broken = std::mem::take(&mut self.broken) || unfinished;
         let (key, has_picture) = (std::mem::take(&mut self.key), std::mem::take(&mut self.has_picture));
-        let payload = self.unit.split().freeze();
+        // A buffer of its own for each: the next one must not keep the memory of this one.
+        let payload = std::mem::take(&mut self.unit).freeze();
         if broken {
             self.damaged = self.damaged.saturating_add(1);
             return None;

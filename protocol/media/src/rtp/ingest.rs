@@ -69,6 +69,15 @@ enum Depacketizer {
     Aac(aac::Depacketizer),
 }
 
+impl Depacketizer {
+    fn open_bytes(&self) -> usize {
+        match self {
+            Self::H264(depacketizer) => depacketizer.open_bytes(),
+            Self::Aac(depacketizer) => depacketizer.open_bytes(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Channel {
     format: Format,
@@ -81,6 +90,8 @@ struct Channel {
     told: Option<Arc<Track>>,
     counters: Counters,
     said_bye: bool,
+    /// When the unfinished frame began to come.
+    open_since: Option<u64>,
 }
 
 /// A frame that has no time yet.
@@ -131,6 +142,7 @@ impl Ingest {
                     told: None,
                     counters: Counters::default(),
                     said_bye: false,
+                    open_since: None,
                     format,
                 };
                 channel.configure();
@@ -149,6 +161,42 @@ impl Ingest {
         }
         let (waiting, waiting_bytes, since, origin) = (VecDeque::new(), 0, None, None);
         Some(Self { config, channels, waiting, waiting_bytes, since, origin, out })
+    }
+
+    /// Has other bounds from now on; what waits in the old ones is lost, so call it before the first packet.
+    pub fn rebound(&mut self, config: IngestConfig) {
+        self.config = config;
+        for channel in self.channels.iter_mut().flatten() {
+            channel.reorder = Reorder::new(config.reorder_wait, config.reorder_packets);
+        }
+    }
+
+    /// How many media sections there are.
+    pub fn sections(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Memory held of frames that are not complete or wait for their place or their time.
+    pub fn open_bytes(&self) -> usize {
+        let channels = self.channels.iter().flatten().map(Channel::open_bytes);
+        channels.fold(self.waiting_bytes, usize::saturating_add)
+    }
+
+    /// Since when there is something like that.
+    pub fn open_since(&self) -> Option<u64> {
+        let waiting = self.since.filter(|_| !self.waiting.is_empty());
+        let channels = self.channels.iter().flatten();
+        let open = channels.flat_map(|c| [c.open_since, c.reorder.oldest()]).flatten();
+        open.chain(waiting).min()
+    }
+
+    /// Lets no frame wait for sender reports any longer; false where none did.
+    pub fn hurry(&mut self, now: u64) -> bool {
+        let waits = self.origin.is_none() && !self.waiting.is_empty();
+        if waits {
+            self.align(now);
+        }
+        waits
     }
 
     /// Whether a media section can be read.
@@ -354,7 +402,19 @@ impl Channel {
         }
     }
 
+    fn open_bytes(&self) -> usize {
+        self.depacketizer.open_bytes().saturating_add(self.reorder.bytes())
+    }
+
     fn take(&mut self, place: usize, now: u64, ordered: Ordered) -> Vec<Raw> {
+        let raws = self.depacketize(place, now, ordered);
+        let open = self.depacketizer.open_bytes() > 0;
+        let began = if raws.is_empty() { self.open_since } else { None };
+        self.open_since = open.then(|| began.unwrap_or(now));
+        raws
+    }
+
+    fn depacketize(&mut self, place: usize, now: u64, ordered: Ordered) -> Vec<Raw> {
         let Ordered { header, payload, lost } = ordered;
         self.counters.lost = self.counters.lost.saturating_add(lost);
         let broken = lost > 0 || self.reorder.take_restarted();

@@ -21,6 +21,8 @@ pub struct Ordered {
 const MAX_DROPOUT: u16 = 3000;
 /// How far back a number is late rather than from another stream (RFC 3550 §A.1, MAX_MISORDER).
 const MAX_MISORDER: u16 = 100;
+/// Bytes that wait at most: what is more is taken in the order it has.
+const MAX_BYTES: usize = 2 << 20;
 
 /// Holds packets that came too early until those before them came, or until it was long enough.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Reorder {
     /// The next number in order, with its wraps.
     next: Option<i64>,
     held: BTreeMap<i64, (u64, Header, Bytes)>,
+    /// Payload in `held`.
+    bytes: usize,
     ssrc: u32,
     /// The last packet that did not belong: two in a row begin a new stream.
     stranger: Option<(u32, u16)>,
@@ -49,6 +53,7 @@ impl Reorder {
             room,
             next: None,
             held: BTreeMap::new(),
+            bytes: 0,
             ssrc: 0,
             stranger: None,
             late: 0,
@@ -71,8 +76,7 @@ impl Reorder {
     pub fn push(&mut self, now: u64, packet: &Packet<'_>, payload: Bytes) -> bool {
         let header = packet.header;
         let Some(next) = self.next else {
-            self.begin(header);
-            self.held.insert(i64::from(header.sequence), (now, header, payload));
+            self.begin(now, header, payload);
             return true;
         };
         let ahead = header.sequence.wrapping_sub((next & 0xffff).cast_unsigned().try_into().unwrap_or(0));
@@ -85,9 +89,8 @@ impl Reorder {
                 self.strangers = self.strangers.saturating_add(1);
                 return false;
             }
-            self.begin(header);
+            self.begin(now, header, payload);
             self.restarted = true;
-            self.held.insert(i64::from(header.sequence), (now, header, payload));
             return true;
         }
         self.stranger = None;
@@ -99,14 +102,17 @@ impl Reorder {
         match self.held.entry(place) {
             Entry::Occupied(_) => self.late = self.late.saturating_add(1),
             Entry::Vacant(free) => {
+                self.bytes = self.bytes.saturating_add(payload.len());
                 free.insert((now, header, payload));
             }
         }
         true
     }
 
-    fn begin(&mut self, header: Header) {
+    fn begin(&mut self, now: u64, header: Header, payload: Bytes) {
         self.held.clear();
+        self.bytes = payload.len();
+        self.held.insert(i64::from(header.sequence), (now, header, payload));
         self.next = Some(i64::from(header.sequence));
         self.ssrc = header.ssrc;
         self.stranger = None;
@@ -123,18 +129,30 @@ impl Reorder {
         let first = self.held.first_entry()?;
         let lost = first.key().saturating_sub(next);
         // What waited is told by the one that came first, which need not be the lowest.
-        let oldest = || self.held.values().map(|(at, ..)| *at).min().unwrap_or(now);
-        if lost > 0 && self.held.len() <= self.room && now.saturating_sub(oldest()) < self.wait {
+        let oldest = || self.oldest().unwrap_or(now);
+        let fits = self.held.len() <= self.room && self.bytes <= MAX_BYTES;
+        if lost > 0 && fits && now.saturating_sub(oldest()) < self.wait {
             return None;
         }
         let (place, (_, header, payload)) = self.held.pop_first()?;
+        self.bytes = self.bytes.saturating_sub(payload.len());
         self.next = Some(place.saturating_add(1));
         Some(Ordered { header, payload, lost: lost.cast_unsigned() })
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Since when the packet that waits the longest does.
+    pub fn oldest(&self) -> Option<u64> {
+        self.held.values().map(|(at, ..)| *at).min()
+    }
+
     /// When [`pop`](Self::pop) will give something without another packet.
     pub fn wake_at(&self) -> Option<u64> {
-        self.held.values().map(|(at, ..)| at.saturating_add(self.wait)).min()
+        self.oldest().map(|at| at.saturating_add(self.wait))
     }
 }
 
@@ -178,6 +196,21 @@ mod tests {
             push(&mut r, 0, 1, sequence);
         }
         assert_eq!(popped(&mut r, 0), [(2, 1), (3, 0), (4, 0), (5, 0), (6, 0)]);
+    }
+
+    #[test]
+    fn the_bytes_that_wait_are_bounded() {
+        let mut r = Reorder::new(1_000_000, 100_000);
+        let payload = Bytes::from(vec![0; 60_000]);
+        for sequence in (0..200u16).map(|n| n * 2) {
+            let header = Header { payload_type: 96, sequence, ssrc: 1, ..Header::default() };
+            let packet = Packet { header, csrc: &[], extension: None, payload: &payload, padding: 0 };
+            r.push(0, &packet, payload.clone());
+            while r.pop(0).is_some() {}
+            assert!(r.bytes() <= MAX_BYTES && r.bytes() == r.held.len() * 60_000);
+        }
+        while r.pop(2_000_000).is_some() {}
+        assert_eq!((r.bytes(), r.oldest()), (0, None));
     }
 
     #[test]

@@ -162,6 +162,30 @@ fn without_reports_the_first_frames_wait_no_longer_than_they_have_to() {
 }
 
 #[test]
+fn what_is_held_is_told_and_comes_out_in_a_hurry() {
+    let (tracks, frames) = sample();
+    let mut ingest = ingest(&tracks, IngestConfig::tcp());
+    while ingest.poll().is_some() {}
+    assert_eq!((ingest.open_bytes(), ingest.open_since(), ingest.hurry(0)), (0, None, false));
+    let sent = send(&tracks, &frames, false);
+    let mut given = 0;
+    for Sent { place, at, bytes, .. } in &sent[..200] {
+        ingest.rtp(*at, *place, bytes.clone());
+        given += bytes.len();
+    }
+    assert!(ingest.poll().is_none(), "they wait to be lined up");
+    assert!(ingest.open_bytes() > given * 9 / 10, "{} of {given} bytes", ingest.open_bytes());
+    assert_eq!(ingest.open_since(), Some(sent[0].at));
+    let now = sent[199].at;
+    assert!(ingest.hurry(now) && ingest.poll().is_some() && !ingest.hurry(now));
+    // What is left is the picture in the making.
+    assert!(ingest.open_bytes() < given / 4, "{} of {given} bytes", ingest.open_bytes());
+    assert!(ingest.open_since() > Some(sent[0].at) || ingest.open_bytes() == 0);
+    ingest.finish(now);
+    assert_eq!(ingest.open_bytes(), 0);
+}
+
+#[test]
 fn parameter_sets_in_the_stream_configure_a_track_that_was_described_without() {
     let (tracks, frames) = sample();
     let sdp = describe(&tracks[..1], "test").unwrap();

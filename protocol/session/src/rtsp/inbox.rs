@@ -1,13 +1,15 @@
 //! What arrived and was not read yet.
 
 use bytes::{Buf, Bytes, BytesMut};
-use wire::rtsp::{Framed, Head, INTERLEAVED_HEADER, MAX_HEAD, frame};
+use wire::rtsp::{Framed, Head, INTERLEAVED_HEADER, frame};
 use wire::{Cursor, Error};
 
 use crate::Time;
 
 /// What may lie unread: a whole message of the largest size, and as much again behind it.
 const MAX_HELD: usize = 640 * 1024;
+/// The largest buffer kept where nothing lies in it.
+const KEPT: usize = 4 * 1024;
 
 /// One unit of an RTSP connection.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Memory that what was not read takes.
+    pub fn bytes(&self) -> usize {
+        if self.held.is_empty() { 0 } else { self.held.capacity() }
+    }
+
     /// The next whole unit. After an error nothing more can be read.
     pub fn next(&mut self, now: Time) -> Result<Option<Unit>, Error> {
         loop {
@@ -52,8 +59,8 @@ impl Inbox {
                         self.seen = self.held.len();
                     }
                     self.since = if self.held.is_empty() { None } else { self.since.or(Some(now)) };
-                    if self.held.is_empty() && self.held.capacity() > MAX_HEAD {
-                        // A burst made it large.
+                    if self.held.is_empty() && self.held.capacity() > KEPT {
+                        // Who says nothing holds nothing.
                         self.held = BytesMut::new();
                     }
                     return Ok(None);

@@ -171,6 +171,16 @@ impl Server {
         self.waiting.is_some()
     }
 
+    /// Memory held of what was received and not acted on: incomplete messages, and what waits behind a request.
+    pub fn open_bytes(&self) -> usize {
+        self.inbox.bytes()
+    }
+
+    /// Since when there is something like that.
+    pub fn open_since(&self) -> Option<Time> {
+        (self.open_bytes() > 0).then(|| self.inbox.since.unwrap_or(self.heard))
+    }
+
     /// How a track of the session travels.
     pub fn carry(&self, track: usize) -> Option<Carry> {
         self.session.as_ref()?.tracks.get(&track).map(|t| t.carry)
