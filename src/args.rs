@@ -13,7 +13,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 #[command(name = "streamgauge", version, max_term_width = 80, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 as expected, 1 something unexpected, 2 wrong usage or unreadable input,\n\
-3 the environment was in the way, 130 interrupted."
+3 the environment was in the way, 4 nothing selected, 130 interrupted."
 )]
 pub struct Args {
     /// What to do.
@@ -66,6 +66,12 @@ pub enum Command {
     /// Sniff an interface into a pcapng file.
     #[cfg(feature = "live")]
     Capture(Capture),
+    /// Run the conformance rules over captures.
+    Check(Check),
+    /// List the requirements, and which of them `check` judges.
+    Rules(Rules),
+    /// Tell all about a requirement: what, where, why, how it shows.
+    Explain(Explain),
     /// Render the report of a run directory again.
     Report(Report),
 }
@@ -268,6 +274,96 @@ pub enum FailOn {
     Error,
     /// Errors and warnings.
     Warning,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, ClapArgs)]
+pub struct Check {
+    /// pcap or pcapng files; several are read one after another.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only rules whose id matches, such as `rtmp.*`; may be given again.
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub only: Vec<String>,
+    /// No rules whose id matches; may be given again.
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub skip: Vec<String>,
+    /// Rules this binding and more: must, should, convention or may.
+    #[arg(long, value_enum, default_value_t = Level::Should, hide_possible_values = true)]
+    #[arg(help_heading = "Selection")]
+    pub level: Level,
+    /// List the selected rules and check nothing.
+    #[arg(long, help_heading = "Selection")]
+    pub list: bool,
+    /// A TOML file of known failures: they are expected, and their going away is not.
+    #[arg(long, value_name = "FILE", help_heading = "Verdict")]
+    pub expect: Option<PathBuf>,
+    /// Write what fails now into the file of known failures; reasons in it stay.
+    #[arg(long, requires = "expect", help_heading = "Verdict")]
+    pub bless: bool,
+    /// A warning is unexpected, too.
+    #[arg(long, help_heading = "Verdict")]
+    pub strict: bool,
+    /// Report nothing behind the first unexpected verdict.
+    #[arg(long, help_heading = "Verdict")]
+    pub fail_fast: bool,
+    /// How to print the result: human, json or github.
+    #[arg(long, value_enum, default_value_t = CheckFormat::Human, hide_possible_values = true)]
+    #[arg(help_heading = "Output")]
+    pub format: CheckFormat,
+    /// Write a run directory with a report.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Write JUnit XML; `-` is stdout, for this and the next two.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub junit: Option<PathBuf>,
+    /// Write the verdicts as JSON.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Write the report as HTML.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
+}
+
+/// How binding a rule is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Demanded by a specification.
+    Must,
+    /// Recommended by one.
+    Should,
+    /// Relied on without one.
+    Convention,
+    /// Allowed.
+    May,
+}
+
+/// How to print verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people, on 80 columns.
+    #[value(alias = "text")]
+    Human,
+    /// One JSON document.
+    Json,
+    /// Annotations of a GitHub workflow.
+    Github,
+}
+
+/// Arguments of `rules`.
+#[derive(Debug, ClapArgs)]
+pub struct Rules {
+    /// Only ids that match, such as `hls.live.*`.
+    #[arg(value_name = "GLOB")]
+    pub glob: Option<String>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// Id of the requirement, such as `rtsp.cseq.echo`.
+    #[arg(value_name = "ID")]
+    pub id: String,
 }
 
 /// Arguments of `report`.

@@ -14,6 +14,8 @@ pub enum Code {
     Usage,
     /// 3: the target or the environment kept us from doing the work.
     Environment,
+    /// 4: nothing was selected.
+    NothingSelected,
     /// 130: interrupted; reports are written all the same.
     Interrupted,
 }
@@ -25,6 +27,7 @@ impl From<Code> for ExitCode {
             Code::Unexpected => 1,
             Code::Usage => 2,
             Code::Environment => 3,
+            Code::NothingSelected => 4,
             Code::Interrupted => 130,
         })
     }

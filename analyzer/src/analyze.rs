@@ -176,7 +176,12 @@ impl Analyzer {
     }
 
     /// Closes what is still open and puts everything together.
-    pub fn finish(mut self) -> Analysis {
+    pub fn finish(self) -> Analysis {
+        self.judge().0
+    }
+
+    /// As [`finish`](Self::finish), with how every conformance rule came out.
+    pub fn judge(mut self) -> (Analysis, Vec<model::Case>) {
         let first_ns = self.first_ns.unwrap_or(0);
         let mut hub = self.hub.take().unwrap_or_else(|| Hub::new(first_ns));
         self.flows.finish(&mut hub);

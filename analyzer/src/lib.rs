@@ -22,6 +22,7 @@ mod hub;
 pub mod live;
 pub mod measure;
 mod report;
+pub mod rules;
 mod sniff;
 pub mod track;
 

@@ -7,10 +7,14 @@ use model::{Analysis, Connection, Endpoint, Finding, Protocol, Session, TrackKin
 use crate::finding::{Note, severity};
 use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
+use crate::rules;
 use crate::track::rtmp;
+
+use self::verdicts::Fold;
 
 mod hls;
 mod rtsp;
+mod verdicts;
 
 /// Findings told one by one; more are counted with the last of their rule.
 const MAX_FINDINGS: usize = 2000;
@@ -25,8 +29,8 @@ pub(crate) struct Parts {
     pub(crate) hub: Hub,
 }
 
-/// The document.
-pub(crate) fn analysis(parts: Parts) -> Analysis {
+/// The document, and how the rules came out.
+pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
     let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, mut hls, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
@@ -39,6 +43,7 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     }
     findings.files = captures.iter().map(|capture| capture.file.clone()).collect();
     let mut sessions: Vec<Session> = Vec::new();
+    let mut fold = Fold::default();
     let mut series: Vec<(String, Vec<Line>)> = Vec::new();
     for entry in closed {
         let Closed { conn, end, stats, outcome, file } = entry;
@@ -55,7 +60,9 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
             series.push((id.clone(), if index == 0 { vec![Line::Conn(conn)] } else { Vec::new() }));
             sessions.push(view.session(id, session, own, peak.filter(|_| index == 0)));
         }
-        for note in outcome.notes {
+        let id = sessions.get(first_session).map(|session| session.id.clone());
+        fold.add(&outcome.judged, id.as_deref(), file_name(file).as_deref());
+        for note in outcome.notes.into_iter().chain(rules::notes(&outcome.judged)) {
             let index = first_session.saturating_add(note.stream.unwrap_or(0));
             let id = sessions.get(index).map(|session| session.id.clone());
             findings.add(note, id, file_name(file));
@@ -64,10 +71,12 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     let only_file = file_name(0).filter(|_| captures.len() == 1);
     for (index, outcome) in rtsp.finish().into_iter().enumerate() {
         let id = format!("rtsp-{}", index.saturating_add(1));
+        let judged = outcome.judged.clone();
+        fold.add(&judged, Some(&id), only_file.as_deref());
         let lines = rtsp_lines.get(&outcome.session).cloned().unwrap_or_default();
         let peak = lines.iter().filter_map(|line| bandwidth.peak_bps(*line)).reduce(f64::max);
         let (session, notes) = rtsp::session(id.clone(), outcome, first_ns, synthetic, peak);
-        for note in notes {
+        for note in notes.into_iter().chain(rules::notes(&judged)) {
             findings.add(note, Some(id.clone()), only_file.clone());
         }
         series.push((id, lines));
@@ -76,12 +85,19 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     for note in hls.take_notes() {
         findings.add(note, None, only_file.clone());
     }
-    for (index, outcome) in hls.finish().into_iter().enumerate() {
+    let (viewers, strays) = hls.finish();
+    for judged in strays {
+        fold.add(&judged, None, only_file.as_deref());
+        rules::notes(&judged).for_each(|note| findings.add(note, None, only_file.clone()));
+    }
+    for (index, outcome) in viewers.into_iter().enumerate() {
         let id = format!("hls-{}", index.saturating_add(1));
+        let judged = outcome.judged.clone();
+        fold.add(&judged, Some(&id), only_file.as_deref());
         let lines = vec![Line::Hls(outcome.viewer)];
         let peak = bandwidth.peak_bps(Line::Hls(outcome.viewer));
         let (session, notes) = hls::session(id.clone(), outcome, first_ns, synthetic, peak);
-        for note in notes {
+        for note in notes.into_iter().chain(rules::notes(&judged)) {
             findings.add(note, Some(id.clone()), only_file.clone());
         }
         series.push((id, lines));
@@ -90,14 +106,15 @@ pub(crate) fn analysis(parts: Parts) -> Analysis {
     for (index, note) in unfinished {
         findings.add(note, None, file_name(index));
     }
-    Analysis {
+    let analysis = Analysis {
         captures,
         conversations,
         sessions,
         bandwidth: bandwidth.into_model(&series),
         findings: findings.list,
         ..Analysis::default()
-    }
+    };
+    (analysis, fold.into_cases())
 }
 
 /// A connection as its sessions are described.

@@ -82,7 +82,7 @@ impl Wire {
     }
 
     fn finish(self) -> Vec<Outcome> {
-        self.hls.finish()
+        self.hls.finish().0
     }
 }
 

@@ -1,6 +1,6 @@
 //! The documents themselves.
 
-use model::{Analysis, Run};
+use model::{Analysis, Run, Verdicts};
 use serde_json::Value;
 
 use crate::{Error, Result};
@@ -13,6 +13,11 @@ pub fn analysis(analysis: &Analysis) -> Result<String> {
 /// `streamgauge.run/1`, indented, with a newline at its end.
 pub fn run(run: &Run) -> Result<String> {
     pretty(serde_json::to_string_pretty(run))
+}
+
+/// `streamgauge.verdicts/1`, indented, with a newline at its end.
+pub fn verdicts(verdicts: &Verdicts) -> Result<String> {
+    pretty(serde_json::to_string_pretty(verdicts))
 }
 
 /// Events one a line, in the order they came.

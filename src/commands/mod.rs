@@ -3,10 +3,14 @@
 pub mod analyze;
 #[cfg(feature = "live")]
 pub mod capture;
+pub mod check;
 pub mod demo;
 pub mod dissect;
+pub mod expect;
+pub mod explain;
 pub mod publish;
 pub mod report;
+pub mod rules;
 pub mod serve;
 
 use crate::exit::Failure;

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test file takes its own part of this")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::string_slice)]
 
+pub mod edit;
 pub mod flv;
 pub mod frames;
 pub mod peer;

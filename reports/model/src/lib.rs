@@ -6,7 +6,9 @@
 mod analysis;
 mod run;
 mod schema;
+mod verdicts;
 
 pub use analysis::*;
 pub use run::*;
 pub use schema::*;
+pub use verdicts::*;

@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use streamgauge_model::{ANALYSIS_SCHEMA_TEXT, Analysis, RUN_SCHEMA_TEXT, Run, analysis_schema, run_schema};
+use streamgauge_model::{
+    ANALYSIS_SCHEMA_TEXT, Analysis, RUN_SCHEMA_TEXT, Run, VERDICTS_SCHEMA_TEXT, analysis_schema, run_schema,
+    verdicts_schema,
+};
 
 const ANALYSIS: &str = include_str!("analysis-full.json");
 const RUN: &str = include_str!("run-full.json");
@@ -49,6 +52,11 @@ fn the_analysis_schema_is_fresh() {
 #[test]
 fn the_run_schema_is_fresh() {
     fresh("run-1.json", RUN_SCHEMA_TEXT, &run_schema());
+}
+
+#[test]
+fn the_verdicts_schema_is_fresh() {
+    fresh("verdicts-1.json", VERDICTS_SCHEMA_TEXT, &verdicts_schema());
 }
 
 #[test]

@@ -154,6 +154,21 @@ struct Track {
 pub(super) struct Tracks {
     tracks: Vec<Track>,
     declared: Vec<(&'static str, String)>,
+    /// What the latest fragment holds.
+    spans: Vec<Span>,
+}
+
+/// When a track's part of a fragment begins and how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Initialization section and number in it.
+    pub(super) track: (u64, u32),
+    /// Decode time in ticks, where it is given.
+    pub(super) from: Option<u64>,
+    /// Ticks.
+    pub(super) lasts: u64,
+    /// Ticks in a second.
+    pub(super) timescale: u32,
 }
 
 impl Tracks {
@@ -203,11 +218,13 @@ impl Tracks {
         samples: &mut Samples,
     ) -> Option<u64> {
         let mut first: Option<(bool, u64)> = None;
+        self.spans.clear();
         for part in &fragment.tracks {
             let exact = self.tracks.iter().position(|t| Some(t.of.0) == of && t.of.1 == part.track);
             let index = exact.or_else(|| self.tracks.iter().rposition(|t| t.of.1 == part.track));
             let Some(track) = index.and_then(|index| self.tracks.get_mut(index)) else { continue };
             let mut time = part.decode_time;
+            let mut lasts = 0u64;
             for run in &part.runs {
                 let mut place = run
                     .data_offset
@@ -232,6 +249,7 @@ impl Tracks {
                     if let Some(place) = place.filter(|_| track.stats.hidden.is_open()) {
                         samples.want(index.unwrap_or_default(), place, size);
                     }
+                    lasts = lasts.saturating_add(u64::from(duration));
                     let end = place.map(|place| place.saturating_add(u64::from(size)));
                     if let Some(end) = end.filter(|_| first.is_none_or(|(picture, _)| video && !picture)) {
                         first = Some((video, end));
@@ -239,6 +257,8 @@ impl Tracks {
                     place = end;
                 }
             }
+            let Track { of: track, timescale, .. } = *track;
+            self.spans.push(Span { track, from: part.decode_time, lasts, timescale });
         }
         first.map(|(_, end)| end)
     }
@@ -250,6 +270,11 @@ impl Tracks {
         }
     }
 
+    /// The tracks of the latest fragment.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + use<> {
+        self.spans.clone().into_iter()
+    }
+
     /// A piece of the timeline is missing.
     pub(super) fn lost(&mut self) {
         self.tracks.iter_mut().for_each(|track| track.stats.lost());
@@ -257,7 +282,7 @@ impl Tracks {
 
     /// The tracks, video first.
     pub(super) fn into_stats(self) -> Vec<Stats> {
-        let Self { mut tracks, declared } = self;
+        let Self { mut tracks, declared, .. } = self;
         tracks.sort_by_key(|track| track.stats.kind() != TrackKind::Video);
         let mut stats: Vec<Stats> = tracks.into_iter().map(|track| track.stats).collect();
         for one in &mut stats {

@@ -5,6 +5,7 @@
 
 mod coding;
 mod media;
+mod outcome;
 mod playlist;
 mod samples;
 
@@ -16,12 +17,14 @@ use wire::http::{Head, Start};
 
 use self::coding::Coding;
 use self::media::{Boxes, Found, Tracks};
-use self::playlist::{Playlist, cookie, key, stream_path, token};
+pub use self::outcome::Outcome;
+pub(crate) use self::playlist::key;
+use self::playlist::{Playlist, cookie, stream_path, token};
 use self::samples::Samples;
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
-use crate::track::Stats;
+use crate::rules::{Judged, Panel, hls as rules};
 
 /// Longest playlist that is read.
 const MAX_PLAYLIST: usize = 4 << 20;
@@ -110,6 +113,7 @@ struct Viewer {
     parts: Vec<Part>,
     notes: Notes,
     incomplete: bool,
+    rules: Panel<rules::Hls>,
 }
 
 /// A connection of a viewer.
@@ -158,6 +162,7 @@ pub struct Exchange {
     /// Where the content begins.
     body_at: Option<At>,
     holes: bool,
+    content_type: Option<String>,
 }
 
 #[derive(Debug)]
@@ -172,6 +177,8 @@ enum Body {
 
 #[derive(Debug, Default)]
 struct Segment {
+    /// Key of its URL.
+    url: u64,
     boxes: Boxes,
     samples: Samples,
     is_map: bool,
@@ -179,37 +186,6 @@ struct Segment {
     map: Option<u64>,
     passed: u64,
     first_end: Option<u64>,
-}
-
-/// All that was learnt of a viewer.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Its number.
-    pub viewer: ViewerNo,
-    /// The first connection's client.
-    pub client: SocketAddr,
-    /// The server.
-    pub server: SocketAddr,
-    /// Path of the stream.
-    pub path: Option<String>,
-    /// User-Agent.
-    pub agent: Option<String>,
-    /// First and last byte, nanoseconds since 1970.
-    pub times: (i64, i64),
-    /// Payload to the server and to the client.
-    pub bytes: [u64; 2],
-    /// Segments fetched.
-    pub segments: u64,
-    /// The first whole picture, or audio frame where there is no video, nanoseconds since 1970.
-    pub first_frame_ns: Option<i64>,
-    /// The connections it used, shared ones too.
-    pub parts: Vec<Part>,
-    /// What was carried.
-    pub tracks: Vec<Stats>,
-    /// True where the capture lacks nothing of it.
-    pub complete: bool,
-    /// What is wrong or worth knowing.
-    pub notes: Vec<Note>,
 }
 
 impl Exchange {
@@ -250,6 +226,7 @@ impl Registry {
             coding: Coding::Identity,
             body_at: None,
             holes: false,
+            content_type: None,
         };
         self.assign(connection, &mut exchange);
         exchange
@@ -276,7 +253,7 @@ impl Registry {
         let (is_map, is_segment) = (group.maps.contains(&url), group.listed.contains_key(&url));
         if exchange.method == "GET" && (is_map || is_segment) {
             let map = if is_map { Some(url) } else { group.listed.get(&url).and_then(|(map, _)| *map) };
-            exchange.body = Body::Segment(Box::new(Segment { is_map, map, ..Segment::default() }));
+            exchange.body = Body::Segment(Box::new(Segment { url, is_map, map, ..Segment::default() }));
         }
         let counts = is_segment && !is_map && exchange.method == "GET";
         let viewer = match by_token {
@@ -366,6 +343,7 @@ impl Registry {
             parts: Vec::new(),
             notes: Notes::default(),
             incomplete: false,
+            rules: Panel::new(rules::ALL),
         };
         let group = self.loops.get_mut(of)?;
         group.viewers.push(no);
@@ -447,6 +425,7 @@ impl Registry {
         let ok = matches!(code, 200 | 206);
         exchange.given = head.all("Set-Cookie").find_map(cookie).map(str::to_owned);
         exchange.coding = Coding::of(head);
+        exchange.content_type = head.field("Content-Type").map(|kind| kind.chars().take(256).collect());
         let kind = head.field("Content-Type").unwrap_or_default().to_ascii_lowercase();
         let path = exchange.url.split('?').next().unwrap_or_default().to_ascii_lowercase();
         if let Body::Segment(segment) = &exchange.body {
@@ -495,12 +474,30 @@ impl Registry {
             Body::Segment(segment) => {
                 let Some(no) = exchange.viewer.and_then(|no| usize::try_from(no.0).ok()) else { return };
                 let Some(viewer) = self.viewers.get_mut(no) else { return };
-                let Segment { boxes, samples, map, first_end, passed, .. } = segment.as_mut();
+                let Segment { boxes, samples, map, first_end, url, is_map, passed, .. } = segment.as_mut();
+                if *passed == 0 && !*is_map {
+                    let head = bytes.get(..bytes.len().min(16)).unwrap_or_default();
+                    let has_map = map.is_some();
+                    viewer.rules.tell(rules::Event::Segment { at, url: &exchange.url, has_map, head });
+                }
                 boxes.data(bytes, |found| match found {
                     Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
                     Found::Fragment(start, fragment) => {
                         let end = viewer.tracks.fragment(*map, start, &fragment, samples);
                         *first_end = first_end.or(end);
+                        let (segment, place) = (*url, start);
+                        for span in viewer.tracks.spans() {
+                            let media::Span { track, from, lasts, timescale } = span;
+                            viewer.rules.tell(rules::Event::Fragment(rules::Fragment {
+                                at,
+                                segment,
+                                place,
+                                track,
+                                from,
+                                lasts,
+                                timescale,
+                            }));
+                        }
                     }
                 });
                 samples.data(*passed, bytes, |track, sample| viewer.tracks.sample(track, sample));
@@ -522,12 +519,13 @@ impl Registry {
             if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)) {
                 viewer.tracks.lost();
                 viewer.incomplete = true;
+                viewer.rules.tell(rules::Event::Hole);
             }
         }
     }
 
     /// The response is over; `whole` where its end was seen.
-    pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, _: At, whole: bool) {
+    pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, at: At, whole: bool) {
         let Body::Playlist(kept) = &mut exchange.body else { return };
         let kept = std::mem::take(kept);
         let full = kept.len() >= MAX_PLAYLIST;
@@ -538,7 +536,15 @@ impl Registry {
             if list.is_multivariant() {
                 self.multivariant(connection, &mut exchange, &list);
             } else {
-                self.media_playlist(connection, &mut exchange, &list);
+                let no = self.media_playlist(connection, &mut exchange, &list);
+                let viewer = no.and_then(|no| self.viewer_mut(no));
+                // Rules judge what is known to its end.
+                if let Some(viewer) = viewer.filter(|_| whole && !exchange.holes && fault.is_none() && !full)
+                {
+                    let (url, content_type) = (exchange.url.as_str(), exchange.content_type.as_deref());
+                    let read = rules::List::read(&text, url);
+                    viewer.rules.tell(rules::Event::Playlist { at, url, content_type, list: &read });
+                }
             }
         }
         // What the capture lacks, or was not kept, is no fault of the packing.
@@ -589,13 +595,18 @@ impl Registry {
         }
     }
 
-    fn media_playlist(&mut self, connection: &mut Connection, exchange: &mut Exchange, list: &Playlist) {
+    fn media_playlist(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        list: &Playlist,
+    ) -> Option<ViewerNo> {
         let named = exchange.token.clone();
         let no = match named.and_then(|token| self.of_token(&token, exchange)) {
             Some(no) => no,
             None => {
-                let Some(of) = self.find_loop(exchange, true) else { return };
-                let Some(group) = self.loops.get(of) else { return };
+                let of = self.find_loop(exchange, true)?;
+                let group = self.loops.get(of)?;
                 let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
                 let waiting = || {
                     let viewers = group.viewers.iter().copied();
@@ -606,8 +617,7 @@ impl Registry {
                     Some(no) => no,
                     None => {
                         let pending = self.take_pending(of);
-                        let Some(no) = self.add_viewer(of, exchange, pending) else { return };
-                        no
+                        self.add_viewer(of, exchange, pending)?
                     }
                 }
             }
@@ -618,11 +628,11 @@ impl Registry {
             self.credit(connection, no, exchange);
         }
         let stamp = self.stamp;
-        let Some(viewer) = self.viewer_mut(no) else { return };
+        let viewer = self.viewer_mut(no)?;
         viewer.playlists = viewer.playlists.saturating_add(1);
         viewer.polled_ns = exchange.started_ns;
         let of = viewer.of;
-        let Some(group) = self.loops.get_mut(of) else { return };
+        let group = self.loops.get_mut(of)?;
         group.latest = own.then_some(poll);
         group.maps.extend(list.maps.iter().take(MAX_SHARED));
         if group.maps.len() > MAX_LISTED {
@@ -638,6 +648,7 @@ impl Registry {
                 group.listed.remove(&old);
             }
         }
+        Some(no)
     }
 
     /// The viewer of a token, new or known.
@@ -739,13 +750,15 @@ impl Registry {
         std::mem::take(&mut self.notes).into_vec()
     }
 
-    /// The viewers that are sessions, in order of their first request.
-    pub fn finish(self) -> Vec<Outcome> {
+    /// The viewers that are sessions, in order of their first request; then what the rules say of the others.
+    pub fn finish(self) -> (Vec<Outcome>, Vec<Vec<Judged>>) {
         let Self { viewers, loops, .. } = self;
         let path = |of: usize| loops.get(of).and_then(|group| group.path.clone());
-        let mut outcomes: Vec<Outcome> = (0u32..)
-            .zip(viewers)
-            .filter(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0)
+        let (sessions, others): (Vec<_>, Vec<_>) =
+            (0u32..).zip(viewers).partition(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0);
+        let strays = others.into_iter().map(|(_, viewer)| viewer.rules.finish()).collect();
+        let mut outcomes: Vec<Outcome> = sessions
+            .into_iter()
             .map(|(no, mut viewer)| {
                 viewer.parts.sort_by_key(|part| part.stats.first_ns);
                 Outcome {
@@ -761,12 +774,13 @@ impl Registry {
                     complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
                     parts: viewer.parts,
                     tracks: viewer.tracks.into_stats(),
+                    judged: viewer.rules.finish(),
                     notes: viewer.notes.into_vec(),
                 }
             })
             .collect();
         outcomes.sort_by_key(|outcome| (outcome.times.0, outcome.viewer));
-        outcomes
+        (outcomes, strays)
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn local(url: &str) -> &str {
 }
 
 /// A URL in eight bytes, its host left out.
-pub(super) fn key(url: &str) -> u64 {
+pub(crate) fn key(url: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     local(url).hash(&mut hasher);
     hasher.finish()

@@ -21,6 +21,7 @@ const TRUST: u32 = 4;
 /// A message that ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'b> {
+    /// Chunk stream it came on.
     pub(super) csid: u32,
     pub(super) timestamp: u32,
     pub(super) type_id: u8,

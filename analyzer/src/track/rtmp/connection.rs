@@ -11,6 +11,7 @@ use super::declared::{self, Metadata};
 use super::media::{Media, Structure, Unreadable};
 use crate::finding::{Note, Notes};
 use crate::flow::At;
+use crate::rules::{Panel, rtmp as rules};
 
 /// Streams followed on one connection; real ones have one.
 const MAX_STREAMS: usize = 64;
@@ -22,7 +23,7 @@ const MAX_STATUSES: usize = 32;
 const MAX_TEXT: usize = 1024;
 
 /// A connection as its commands tell it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) app: Option<String>,
     pub(super) tc_url: Option<String>,
@@ -31,6 +32,22 @@ pub(super) struct Connection {
     requests: Vec<(f64, Request)>,
     pub(super) streams: Vec<Stream>,
     pub(super) notes: Notes,
+    pub(super) rules: Panel<rules::Rtmp>,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            app: None,
+            tc_url: None,
+            agent: None,
+            fourccs: None,
+            requests: Vec::new(),
+            streams: Vec::new(),
+            notes: Notes::default(),
+            rules: Panel::new(rules::ALL),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +79,7 @@ pub(super) struct Stream {
 impl Connection {
     /// Takes a message that came from the client or went to it.
     pub(super) fn message(&mut self, from_client: bool, message: &Message<'_>) {
+        self.rules.tell(rules::Event::Message(headers(from_client, message)));
         if let Some(stream) = self.stream_of(message.stream_id, from_client) {
             let side = usize::from(!from_client);
             if let Some(bytes) = stream.wire_bytes.get_mut(side) {
@@ -79,6 +97,7 @@ impl Connection {
 
     /// Messages of one direction may be missing here.
     pub(super) fn hole(&mut self, from_client: bool) {
+        self.rules.tell(rules::Event::Hole);
         let role = if from_client { Role::Publisher } else { Role::Viewer };
         self.streams.iter_mut().filter(|s| s.role == role && s.ended.is_none()).for_each(|s| s.media.hole());
     }
@@ -218,6 +237,7 @@ impl Connection {
         if let Some(error) = error {
             self.amf_error(message, "command cannot be read to its end", &error);
         }
+        self.rules.tell(rules::Event::Command { message: headers(from_client, message), command: &command });
         let id = message.stream_id;
         match (from_client, command.name.as_str()) {
             (true, "connect") => self.connect(&command),
@@ -382,6 +402,11 @@ impl Stream {
         let name = self.name.as_ref()?;
         Some(self.query.as_ref().map_or_else(|| name.clone(), |query| format!("{name}?{query}")))
     }
+}
+
+fn headers(from_client: bool, message: &Message<'_>) -> rules::Message {
+    let Message { csid, type_id, stream_id, first: at, .. } = *message;
+    rules::Message { from_client, at, type_id, csid, stream_id }
 }
 
 /// True where an AMF0 command of this name begins.

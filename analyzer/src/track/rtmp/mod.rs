@@ -20,6 +20,7 @@ use self::connection::Connection;
 use self::handshake::Half;
 use crate::finding::Note;
 use crate::flow::{At, ConnInfo, ConnStats, Dir, End, Missing};
+use crate::rules::Judged;
 use crate::track::Stats;
 use model::Role;
 
@@ -94,6 +95,8 @@ pub struct Outcome {
     pub sessions: Vec<Session>,
     /// What is wrong or worth knowing.
     pub notes: Vec<Note>,
+    /// What the rules say.
+    pub judged: Vec<Judged>,
     /// True where every byte was understood.
     pub clean: bool,
     /// tcUrl of the connect command.
@@ -124,6 +127,7 @@ impl Tracker {
         self.client = Some(if b == PORT { Dir::AToB } else { Dir::BToA });
         self.late = Some(at);
         self.sides = [Side::in_the_middle(), Side::in_the_middle()];
+        self.connection.hole(true);
         true
     }
 
@@ -296,7 +300,9 @@ impl Tracker {
                 own_bytes: None,
             });
         }
-        Outcome { client, sessions, notes: connection.notes.into_vec(), clean, tc_url: connection.tc_url }
+        let judged = connection.rules.finish();
+        let notes = connection.notes.into_vec();
+        Outcome { client, sessions, notes, judged, clean, tc_url: connection.tc_url }
     }
 }
 

@@ -229,6 +229,12 @@ impl Receiver {
         Some((at, length))
     }
 
+    /// True where packets of this type hold H.264 or H.265.
+    pub fn has_pictures(&self, payload_type: u8) -> bool {
+        let mut formats = self.formats.iter().filter(|format| format.payload_type == payload_type);
+        formats.any(|format| matches!(format.packing, Packing::H264 | Packing::H265))
+    }
+
     /// The source said that it leaves.
     pub fn bye(&mut self, ssrc: u32) {
         if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {

@@ -21,6 +21,7 @@ use self::session::{Port, Ports, Session};
 use crate::finding::Note;
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnInfo, ConnStats, Datagram, Dir, End, Missing};
+use crate::rules::Judged;
 use crate::track::Stats;
 
 /// Requests that wait for their response.
@@ -118,6 +119,8 @@ pub struct Outcome {
     pub torn_down: bool,
     /// What is wrong or worth knowing.
     pub notes: Vec<Note>,
+    /// What the rules say.
+    pub judged: Vec<Judged>,
 }
 
 impl Registry {
@@ -256,6 +259,7 @@ impl Registry {
                 continue;
             }
             session.finish();
+            let judged = session.judge();
             let carrier = session.carrier();
             let first = |kind| {
                 let tracks = session.tracks.iter().filter(|t| t.receiver.stats.kind() == kind);
@@ -291,6 +295,7 @@ impl Registry {
                 tracks,
                 torn_down: session.torn_down,
                 notes: session.notes.into_vec(),
+                judged,
             });
         }
         outcomes

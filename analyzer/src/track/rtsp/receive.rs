@@ -11,6 +11,7 @@ use super::framer::Sink;
 use super::{Connection, MAX_PARTS, MAX_REQUESTS, Registry, Request, SessionNo};
 use crate::finding::Note;
 use crate::flow::At;
+use crate::rules::rtsp as rules;
 
 /// Takes what one direction carries.
 pub(super) struct Receiver<'a> {
@@ -79,6 +80,9 @@ impl Receiver<'_> {
             self.connection.announced = false;
         }
         let Some(no) = self.session(at) else { return };
+        if let Some(session) = self.registry.get(no) {
+            session.rules.tell(rules::Event::Request { from_client: self.from_client, cseq: cseq(head) });
+        }
         let announced = self.connection.announced;
         let mut track = None;
         let mut role_before = Role::Control;
@@ -179,6 +183,17 @@ impl Receiver<'_> {
         let exact = requests.iter().position(|r| waiting(r) && number.is_some() && r.cseq == number);
         let found = exact.or_else(|| requests.iter().position(|r| waiting(r) && number.is_none()));
         let request = found.map(|index| requests.remove(index));
+        let of = request.as_ref().and_then(|r| r.session).or(self.connection.session);
+        if let Some(session) = of.and_then(|no| self.registry.get(no)) {
+            session.rules.tell(rules::Event::Response {
+                from_client: self.from_client,
+                at,
+                code,
+                cseq: number,
+                head,
+                request: request.as_ref().map(|r| (r.method.as_str(), r.url.as_str())),
+            });
+        }
         if self.from_client {
             return;
         }

@@ -9,6 +9,7 @@ use wire::rtsp::{Lower, Mode, Transport};
 use super::describe::{Described, MAX_TRACKS};
 use crate::finding::{Note, Notes};
 use crate::flow::At;
+use crate::rules::{Judged, Panel, rtp as media_rules, rtsp as rules};
 use crate::track::rtp::{Receiver, Taken, report};
 
 /// Longest text kept, in characters.
@@ -67,6 +68,8 @@ pub(super) struct Session {
     pub(super) torn_down: bool,
     /// Packets on its ports that are no RTP.
     pub(super) foreign: u64,
+    pub(super) rules: Panel<rules::Rtsp>,
+    media_rules: Panel<media_rules::Rtp>,
 }
 
 /// The port or channel of a track.
@@ -92,6 +95,8 @@ impl Session {
             last_udp_ns: None,
             torn_down: false,
             foreign: 0,
+            rules: Panel::new(rules::ALL),
+            media_rules: Panel::new(media_rules::ALL),
         }
     }
 
@@ -250,13 +255,27 @@ impl Session {
         // RTP and RTCP may share a port (RFC 5761); which of the two a packet is its second byte says.
         let control = port == Port::Rtcp || wire::rtp::is_rtcp(bytes);
         if control {
-            return if self.control(bytes) { length } else { self.not_rtp() };
+            return if self.control(from_client, at, bytes) { length } else { self.not_rtp() };
         }
         if !media {
             return self.not_rtp();
         }
         match track.receiver.rtp(at, bytes, length) {
-            Taken::Counted(bytes) => bytes,
+            Taken::Counted(counted) => {
+                if let Ok(packet) = wire::rtp::Packet::parse(bytes) {
+                    let header = packet.header;
+                    self.media_rules.tell(media_rules::Event::Packet(media_rules::Packet {
+                        at,
+                        track: index,
+                        pictures: track.receiver.has_pictures(header.payload_type),
+                        ssrc: header.ssrc,
+                        number: header.sequence,
+                        timestamp: header.timestamp,
+                        marker: header.marker,
+                    }));
+                }
+                counted
+            }
             Taken::Held => 0,
             Taken::Foreign => self.not_rtp(),
         }
@@ -268,11 +287,12 @@ impl Session {
     }
 
     /// Takes an RTCP compound; false where it is none.
-    fn control(&mut self, bytes: &[u8]) -> bool {
+    fn control(&mut self, from_client: bool, at: At, bytes: &[u8]) -> bool {
         let (packets, error) = rtcp::parse(bytes);
         if error.is_some() || packets.is_empty() {
             return false;
         }
+        self.media_rules.tell(media_rules::Event::Compound { at, from_client, packets: &packets });
         for packet in packets {
             match packet {
                 rtcp::Packet::SenderReport(sender) => {
@@ -323,6 +343,8 @@ impl Session {
 
     /// Bytes of the connection are missing in the capture.
     pub(super) fn hole(&mut self) {
+        self.rules.tell(rules::Event::Hole);
+        self.media_rules.tell(media_rules::Event::Hole);
         let interleaved = self.tracks.iter_mut().filter(|track| track.carrier == Carrier::Interleaved);
         interleaved.for_each(|track| track.receiver.hole());
     }
@@ -357,6 +379,13 @@ impl Session {
         if self.role == Role::Control && packets > 0 {
             self.role = if self.publishes { Role::Publisher } else { Role::Viewer };
         }
+    }
+
+    /// What the rules say.
+    pub(super) fn judge(&mut self) -> Vec<Judged> {
+        let rules = std::mem::replace(&mut self.rules, Panel::new(&[]));
+        let media_rules = std::mem::replace(&mut self.media_rules, Panel::new(&[]));
+        rules.finish().into_iter().chain(media_rules.finish()).collect()
     }
 
     /// Something about the whole session.
