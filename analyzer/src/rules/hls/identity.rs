@@ -16,8 +16,8 @@ pub static SEGMENT: Rule<Hls> = Rule {
         looks_at: "The segments of one playlist URL over time, as one viewer got it, by their media sequence numbers.",
         judges: "A number that two versions in a row list stands for the same URL and the same EXTINF in both. \
                  Whether one URL always gives the same bytes is not looked at.",
-        peers: "ffmpeg's hls muxer, nginx-rtmp and SRS keep it while they run; a restart that begins at 0 again breaks \
-                it.",
+        peers: "This program's own server keeps it; no capture of another server was at hand. A restart that begins at 0 again \
+                breaks it.",
     },
     start: || Box::<Identity>::default(),
 };

@@ -16,7 +16,7 @@ pub static MAP_REQUIRED: Rule<Hls> = Rule {
         looks_at: "The first box of every segment that was fetched, and the playlist that listed it.",
         judges: "A segment that begins with styp, sidx or moof was listed behind an EXT-X-MAP. Transport streams, \
                  packed audio and segments whose first bytes the capture lacks are not judged.",
-        peers: "ffmpeg's hls muxer keeps it.",
+        peers: "This program's own server keeps it; no capture of another server was at hand.",
     },
     start: || Box::new(Map),
 };
@@ -46,7 +46,7 @@ pub static DECODE_TIME: Rule<Hls> = Rule {
         judges: "Every track has one. It is where the track's fragment before ended, to one tick, if that fragment is in \
                  the same segment or in the one listed directly before, no EXT-X-DISCONTINUITY stands between them, and \
                  the capture lacks nothing of either. Segments that were passed over or fetched again are not judged.",
-        peers: "ffmpeg's hls muxer keeps it with input of a steady rate.",
+        peers: "This program's own server keeps it; no capture of another server was at hand.",
     },
     start: || Box::<Times>::default(),
 };
@@ -135,7 +135,7 @@ pub static MIME_PLAYLIST: Rule<Hls> = Rule {
         looks_at: "The Content-Type of every media playlist, and the path it was asked for by.",
         judges: "The type is application/vnd.apple.mpegurl or audio/mpegurl, with parameters or without, or the path \
                  ends in .m3u8 or .m3u; text/html is never right.",
-        peers: "nginx, SRS and ZLMediaKit keep it.",
+        peers: "This program's own server keeps it; no capture of another server was at hand.",
     },
     start: || Box::new(Mime),
 };

@@ -16,8 +16,7 @@ pub static RESULT_TRANSACTION_ID: Rule<Rtmp> = Rule {
         looks_at: "Every _result and _error, both ways, beside the requests of the other side.",
         judges: "A reply carries the transaction id of a request that has none yet. Behind a hole the request may have \
                  been lost, and a reply without one is left undecided.",
-        peers: "ffmpeg, nginx-rtmp, SRS and ZLMediaKit keep it. GStreamer 1.22 clients answer onBWDone of SRS with its \
-                 own id, which keeps it too.",
+        peers: "Captures of ffmpeg 5.1 and 9.0, nginx-rtmp 1.2.2 and SRS 6.0 keep it.",
     },
     start: || Box::<Replies>::default(),
 };
@@ -75,7 +74,7 @@ pub static CONNECT_SUCCESS: Rule<Rtmp> = Rule {
         looks_at: "The _result of the connect command.",
         judges: "Its information object has code NetConnection.Connect.Success and level status. A connect that was \
                  refused with _error is not judged, nor one whose reply the capture lacks.",
-        peers: "nginx-rtmp, SRS and ZLMediaKit keep it.",
+        peers: "Captures of nginx-rtmp 1.2.2 and SRS 6.0 keep it.",
     },
     start: || Box::<Connect>::default(),
 };

@@ -10,7 +10,7 @@ pub static MSID0_CSID2: Rule<Rtmp> = Rule {
         looks_at: "The headers of messages of type 1, 2, 3, 5 and 6, both ways.",
         judges: "Each has message stream id 0 and chunk stream id 2. Nothing is judged behind a hole in the capture, \
                  because a short chunk header takes its message stream from one that may lie in the hole.",
-        peers: "ffmpeg, OBS, GStreamer, nginx-rtmp, SRS and ZLMediaKit keep it.",
+        peers: "Captures of ffmpeg 5.1 and 9.0, nginx-rtmp 1.2.2 and SRS 6.0 keep it.",
     },
     start: || Box::<Place>::default(),
 };

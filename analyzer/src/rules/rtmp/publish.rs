@@ -20,7 +20,7 @@ pub static STATUS_MESSAGE_STREAM_ID: Rule<Rtmp> = Rule {
                    client sent publish and play.",
         judges: "Its message stream is one of those. Behind a hole the command may have been lost, and a status on \
                  another stream is left undecided.",
-        peers: "nginx-rtmp and SRS keep it. ZLMediaKit sends the status that follows deleteStream on message stream 0, \
+        peers: "Captures of nginx-rtmp 1.2.2 and SRS 6.0 keep it. ZLMediaKit sends the status that follows deleteStream on message stream 0, \
                  which this rule reports: a client that is about to leave does not mind.",
     },
     start: || Box::<Place>::default(),
@@ -80,7 +80,7 @@ pub static START_STATUS: Rule<Rtmp> = Rule {
                  level error or by _error. It is broken where media flowed for half a second and the connection ended \
                  without any of these; undecided where the capture ends earlier or lacks bytes. On which message stream \
                  the status comes is rtmp.status.message-stream-id.",
-        peers: "nginx-rtmp, SRS and ZLMediaKit keep it for publishers they accept; SRS closes on a busy name without a \
+        peers: "Captures of nginx-rtmp 1.2.2 and SRS 6.0 keep it for publishers they accept. SRS closes on a busy name without a \
                 status, which is a refusal and not judged here.",
     },
     start: || Box::<Start>::default(),

@@ -12,10 +12,9 @@ pub static CNAME: Rule<Rtp> = Rule {
         looks_at: "RTCP datagrams and interleaved blocks that hold a sender or receiver report, both ways.",
         judges: "Each also holds a source description with a CNAME. Packets of feedback alone are not judged, because \
                  reduced-size RTCP may have been agreed on.",
-        peers: "gst-rtsp-server and GStreamer keep it. ffmpeg 5.1 and 9.0 publish with bare sender reports, and \
+        peers: "gst-rtsp-server 1.22 and GStreamer 1.22 keep it. ffmpeg 5.1 and 9.0 publish with bare sender reports, and \
                 open UDP paths with bare receiver reports; ZLMediaKit \
-                sends the description in a packet of its own, gortsplib sends none: all three break it in fact, and \
-                receivers get by without lip-sync from CNAME.",
+                sends the description in a packet of its own, gortsplib sends none: all three break it in fact.",
     },
     start: || Box::new(Named),
 };

@@ -13,8 +13,8 @@ pub static ECHO: Rule<Rtsp> = Rule {
         looks_at: "The CSeq of every final response, both ways, beside those of the other side's requests.",
         judges: "It is the number of a request that has no response yet. A response without a CSeq to a request that \
                  had none is not judged; behind a hole a number without a request is left undecided.",
-        peers: "gst-rtsp-server, ZLMediaKit, live555 and ffmpeg keep it. ZLMediaKit answers a request without CSeq \
-                with 0, which is another requirement.",
+        peers: "Captures of gst-rtsp-server 1.22, ZLMediaKit and live555 keep it. ZLMediaKit answers a request without CSeq with \
+                0, which is another requirement.",
     },
     start: || Box::<Echo>::default(),
 };

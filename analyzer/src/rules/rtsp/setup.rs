@@ -14,7 +14,7 @@ pub static SESSION_ISSUED: Rule<Rtsp> = Rule {
     doc: Doc {
         looks_at: "Every 2xx response to a SETUP.",
         judges: "It has a Session header with an id. Responses whose request the capture lacks are not judged.",
-        peers: "gst-rtsp-server, ZLMediaKit and live555 keep it.",
+        peers: "Captures of gst-rtsp-server 1.22, ZLMediaKit and live555 keep it.",
     },
     start: || Box::new(Issued),
 };
