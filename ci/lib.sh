@@ -6,6 +6,7 @@
 #   need_gi NAMESPACE PACKAGES REASON  the same for a GObject library, as Python sees it
 #   install_needed                     install what was noted, saying what and why; quiet when nothing is
 #   need_rust                          libpcap, cargo, rustc, clippy and rustfmt of the version in Cargo.toml
+#   fetch_hls_js                       hls.js from npm, once; the tests find it by STREAMGAUGE_HLS_JS
 #
 # Packages are installed on Debian and Ubuntu, as root or through sudo. Elsewhere the list is printed instead.
 
@@ -189,6 +190,37 @@ need_peers() {
     need_gst rtph264depay "gstreamer1.0-plugins-good" "GStreamer's RTP"
     need_gst h264parse "gstreamer1.0-plugins-bad" "GStreamer's parsers"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
+}
+
+# The HLS player of most web pages. It is kept beside the tree and fetched once.
+hls_js_version=1.7.4
+hls_js_directory=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/streamgauge/hls.js
+
+has_hls_js() {
+    [ -s "$hls_js_directory/package/dist/hls.min.js" ] &&
+        grep -q "\"version\": *\"$hls_js_version\"" "$hls_js_directory/package/package.json"
+}
+
+# Readers of HLS that only the tests need.
+need_hls_readers() {
+    need_gst hlsdemux "gstreamer1.0-plugins-bad" "GStreamer's HLS"
+    need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
+    need chromium chromium "the browser that plays HLS"
+    need curl curl "asks the API as people do"
+    has_hls_js || need npm npm "fetches hls.js, the HLS player of most web pages"
+}
+
+fetch_hls_js() {
+    export STREAMGAUGE_HLS_JS=$hls_js_directory/package/dist/hls.min.js
+    has_hls_js && return 0
+    say "Fetching hls.js $hls_js_version: an HLS player that is not ours"
+    rm -rf "$hls_js_directory"
+    mkdir -p "$hls_js_directory"
+    (
+        cd "$hls_js_directory"
+        npm pack --silent "hls.js@$hls_js_version" >/dev/null && tar -xzf "hls.js-$hls_js_version.tgz"
+    ) || die "npm pack hls.js@$hls_js_version failed"
+    has_hls_js || die "what npm fetched is not hls.js $hls_js_version"
 }
 
 # Where cargo puts what it builds, wherever the user's configuration says.

@@ -12,40 +12,30 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
+use common::flv;
 use common::frames::{framemd5, part};
+use common::http::request;
 use common::peer::{Peer, ffmpeg_publishes, output};
+use common::rml::Publisher;
 use common::server::Server;
-use common::{clip, installed, wait_until};
+use common::{clip, installed, tshark, wait_until};
 
 /// A server with HLS on a free port, and that port.
 fn start(directory: &Path, more: &str) -> (Server, SocketAddr) {
-    let file = directory.join("serve.toml");
+    let (file, tap) = (directory.join("serve.toml"), directory.join("tap.pcapng"));
     std::fs::write(&file, format!("[hls]\n{more}")).unwrap();
-    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let server = Server::start(&["--config", file.to_str().unwrap(), "--tap", tap.to_str().unwrap()]);
     let hls = server.hls;
     (server, hls)
 }
 
-/// Sends bytes and reads the answer to its end.
-fn raw(hls: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(hls).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-    let _ = stream.write_all(request);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 fn get(hls: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {hls}\r\nConnection: close\r\n{headers}\r\n");
-    let answer = raw(hls, request.as_bytes());
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer:?}"));
-    (head.to_ascii_lowercase(), body.into())
+    let answer = request(hls, method, path, headers);
+    assert!(answer.status > 0, "{path} is not answered");
+    (answer.head.clone(), answer.text())
 }
 
 #[test]
@@ -84,10 +74,32 @@ fn ffmpeg_plays_every_frame_that_was_published() {
     let media = std::fs::metadata(clip).unwrap().len();
     assert!(viewer["bytes_out"].as_u64().unwrap() > media * 9 / 10, "{viewer}");
     assert!(viewer["bytes_in"].as_u64().unwrap() > 500, "request heads count: {viewer}");
-    assert!(
-        server.metrics().sum("streamgauge_bytes_total", &[("protocol", "hls"), ("direction", "out")]) > 0.0
-    );
+    let metrics = server.metrics();
+    let counted =
+        |direction| metrics.sum("streamgauge_bytes_total", &[("protocol", "hls"), ("direction", direction)]);
+    let counted = (counted("in") as u64, counted("out") as u64);
     server.stop();
+    the_tap_holds(directory.path(), hls.port(), counted);
+}
+
+/// Of HLS the tap has every byte that was counted, whole HTTP that tshark reads, and nothing to complain about.
+fn the_tap_holds(directory: &Path, port: u16, counted: (u64, u64)) {
+    if !installed(&["tshark"]) {
+        return;
+    }
+    let tap = directory.join("tap.pcapng");
+    let payload = tshark::unique_payload(&tap, port);
+    let sum = |of: fn(&(u64, u64)) -> u64| payload.values().map(of).sum::<u64>();
+    assert_eq!((sum(|p| p.0), sum(|p| p.1)), counted, "bytes of HLS that the tap has, and that were counted");
+    let decode = format!("tcp.port=={port},http");
+    let flaws = format!("tcp.port == {port} && (tcp.analysis.flags || _ws.malformed)");
+    let flawed = tshark::lines(&tap, &flaws, &["-d", &decode]);
+    assert!(flawed.is_empty(), "{}", flawed.join("\n"));
+    let answers = tshark::lines(&tap, "http.response", &["-d", &decode]);
+    let count = |what: &str| answers.iter().filter(|line| line.contains(what)).count();
+    // What media is in them tshark reads too.
+    let (lists, media) = (count("200 OK"), count(" MP4 "));
+    assert!(lists >= 2 && media >= 5 && lists + media == answers.len(), "{}", answers.join("\n"));
 }
 
 #[test]
@@ -164,27 +176,60 @@ fn a_republished_stream_goes_on_counting() {
     server.stop();
 }
 
+/// Everybody whom the API lists as a viewer.
+fn viewers(server: &Server) -> usize {
+    let listed = server.clients("viewer", "live/cam").len();
+    assert_eq!(server.list("streams")[0]["viewers"], listed, "one count, two places");
+    listed
+}
+
 #[test]
-fn attacks_are_answered() {
+fn viewers_are_told_apart_by_cookie_or_by_address_and_agent() {
     let directory = tempfile::tempdir().unwrap();
-    let (server, hls) = start(directory.path(), "");
-    for path in
-        ["/live/none/index.m3u8", "/live/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/x"]
-    {
-        let (head, _) = get(hls, "GET", path, "");
-        assert!(
-            head.starts_with("http/1.1 404") && head.contains("access-control-allow-origin"),
-            "{path}: {head}"
-        );
+    for mode in ["cookie", "off"] {
+        let (server, hls) = start(directory.path(), &format!("session = \"{mode}\"\n"));
+        let mut publisher = Publisher::start(server.rtmp, "live", "cam").unwrap();
+        // Groups of half a minute, so that nobody's silence is long enough to end a session here.
+        let mut tags = flv::tags(&clip());
+        tags.iter_mut().for_each(|tag| tag.time *= 15);
+        let two = tags.iter().enumerate().filter(|(_, t)| t.is_key_frame()).nth(1).unwrap().0;
+        publisher.send_all(&tags[..=two]).unwrap();
+
+        let index = request(hls, "GET", "/live/cam/index.m3u8", "User-Agent: one\r\n");
+        assert_eq!(index.status, 200);
+        assert!(index.text().ends_with("\nstream.m3u8\n"), "no token: {}", index.text());
+        let cookie = index.field("set-cookie");
+        let watch = |headers: &str| {
+            let list = request(hls, "GET", "/live/cam/stream.m3u8", headers);
+            assert!(list.status == 200 && !list.text().contains('?'), "no token: {}", list.text());
+            let segment = list.text().lines().find(|l| l.ends_with(".m4s")).unwrap().to_owned();
+            assert_eq!(request(hls, "GET", &format!("/live/cam/{segment}"), headers).status, 200);
+        };
+        let mine = if mode == "cookie" {
+            let (pair, attributes) = cookie.split_once("; ").unwrap();
+            assert_eq!(attributes, "path=/live/cam/; httponly");
+            let id = pair.strip_prefix("streamgauge_session=").unwrap();
+            assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{cookie}");
+            format!("Cookie: other=1; {pair}\r\n")
+        } else {
+            assert_eq!(cookie, "");
+            "User-Agent: one\r\n".to_owned()
+        };
+        watch(&mine);
+        watch(&mine);
+        assert_eq!(viewers(&server), 1, "{mode}: one viewer, however many connections");
+        // A player that keeps no cookies is one viewer too, and another program is another viewer.
+        watch("User-Agent: two\r\n");
+        watch("User-Agent: two\r\n");
+        assert_eq!(viewers(&server), 2, "{mode}");
+        if mode == "cookie" {
+            let again =
+                request(hls, "GET", "/live/cam/index.m3u8", "User-Agent: one\r\n").field("set-cookie");
+            assert_ne!(again, cookie, "each player has a cookie of its own");
+            watch(&format!("Cookie: {}\r\n", again.split(';').next().unwrap()));
+            watch("Cookie: streamgauge_session=../../etc\r\nUser-Agent: three\r\n");
+            assert_eq!(viewers(&server), 4);
+        }
+        server.stop();
     }
-    let mut endless = b"GET / HTTP/1.1\r\nX: ".to_vec();
-    endless.resize(200_000, b'a');
-    assert!(raw(hls, &endless).starts_with("HTTP/1.1 431"), "an endless header is refused");
-    let mut many = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
-    (0..500).for_each(|n| many.extend(format!("x{n}: y\r\n").bytes()));
-    assert!(raw(hls, &many).starts_with("HTTP/1.1 431"), "endless headers are refused");
-    assert!(raw(hls, b"\x16\x03\x01\x02\x00garbage\r\n\r\n").starts_with("HTTP/1.1 400"));
-    let length = "POST /live/a/index.m3u8 HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\nConnection: close\r\n\r\n";
-    assert!(raw(hls, length.as_bytes()).starts_with("HTTP/1.1 405"));
-    server.stop();
 }

@@ -138,7 +138,9 @@ pub fn framemd5(file: &Path) -> Media {
         let [stream, dts, pts, _duration, size, hash, ..] = fields[..] else { continue };
         let Some(stream) = streams.get_mut(stream) else { continue };
         let (num, den) = stream.base.unwrap_or((1, 1000));
-        let milliseconds = |ticks: &str| ticks.parse::<i64>().unwrap_or_default() * num * 1000 / den;
+        // Where ffmpeg knows no time it writes the smallest number there is.
+        let milliseconds =
+            |ticks: &str| ticks.parse::<i64>().unwrap_or_default().saturating_mul(num * 1000) / den;
         let (dts, pts) = (milliseconds(dts), milliseconds(pts));
         stream.frames.push(Frame { dts, pts, key: false, id: format!("{size} bytes {hash}") });
     }

@@ -117,7 +117,7 @@ async fn file<B>(
         },
         _ => None,
     };
-    let Some(visit) = visit(request, &asked, &live, remote, shared).map(|v| &*whose.insert(v)) else {
+    let Some(visit) = visit(request, (kind, &asked), &live, remote, shared).map(|v| &*whose.insert(v)) else {
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many viewers\n");
         set(&mut response, header::RETRY_AFTER, "5");
         return response;
@@ -132,24 +132,26 @@ async fn file<B>(
     }
 }
 
-/// The session of a request.
+/// The session of a request. Where a player that has none asks for more than a name (it keeps no cookies, or was handed
+/// the media playlist's URL), its address and what it calls itself stand for one.
 fn visit<B>(
     request: &Request<B>,
-    asked: &Asked,
+    (kind, asked): (File, &Asked),
     live: &Arc<Live>,
     address: SocketAddr,
     shared: &Shared,
 ) -> Option<Visit> {
     let agent = agent(request.headers());
-    let apart;
-    let id = match shared.config.hls.session {
-        HlsSession::Uri => parameter(request.uri().query(), PARAMETER).filter(|id| is_name(id)),
-        HlsSession::Cookie => cookie(request.headers()).filter(|id| is_name(id)),
-        HlsSession::Off => {
-            apart = format!("{} {} {}", address.ip(), asked.path, agent);
-            Some(apart.as_str())
-        }
+    let mode = shared.config.hls.session;
+    let told = match mode {
+        HlsSession::Uri => parameter(request.uri().query(), PARAMETER),
+        HlsSession::Cookie => cookie(request.headers()),
+        HlsSession::Off => None,
     };
+    let told = told.filter(|id| is_name(id));
+    let apart = shared.hls.viewers.name_of(address.ip(), &asked.path, agent);
+    let nameless = kind != File::Multivariant || mode == HlsSession::Off;
+    let id = told.or_else(|| nameless.then_some(apart.as_str()));
     let (most, now) = (shared.config.limits.connections, shared.clock.now());
     shared.hls.viewers.visit(id, live, Asker { address, agent }, &shared.registry, most, now)
 }

@@ -1,16 +1,21 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::arithmetic_side_effects)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use media::{Codec, Frame, Track};
+use model::Role;
 use session::Time;
 use time::OffsetDateTime;
 use wire::hls::{What, lines};
 
 use super::playlist::Shelf;
 use super::segmenter::{Made, Segmenter};
+use super::viewers::{Asker, Viewers, Visit, is_name};
+use super::{Hls, Live};
+use crate::registry::Registry;
 
 const LEAST: Duration = Duration::from_secs(2);
 const START: i64 = 1_700_000_000;
@@ -305,4 +310,79 @@ fn an_ended_path_is_forgotten_after_its_list_was_played() {
     stage.shelf.end(Time::from_millis(3_600_000));
     assert!(stage.shelf.tick(Time::from_millis(3_620_000)));
     assert!(!stage.shelf.tick(Time::from_millis(3_700_000)));
+}
+
+/// Viewers of one path with a target duration of 2 s, on virtual time.
+struct House {
+    registry: Registry,
+    viewers: Viewers,
+    live: Arc<Live>,
+}
+
+impl House {
+    fn new() -> Self {
+        let live = Hls::default().begin(&"live/a".into(), &Arc::default(), 6, START as u64).unwrap();
+        let mut stage = Stage::new();
+        for n in 0..60 {
+            let payload = Bytes::from_static(&[1; 400]);
+            let (track, time) = (Arc::clone(&stage.video), n * 40);
+            let frame = Frame { track, dts: time, pts: time, key: n % 50 == 0, payload };
+            stage.segmenter.frame(&frame, at(time));
+        }
+        let made = stage.segmenter.take().remove(0);
+        live.shelf().add(made, 2, Time::from_millis(0));
+        assert_eq!(live.shelf().target(), Some(2));
+        Self { registry: Registry::default(), viewers: Viewers::default(), live }
+    }
+
+    fn visit(&self, id: Option<&str>, most: usize, seconds: u64) -> Option<Visit> {
+        let address: SocketAddr = "192.0.2.1:40000".parse().unwrap();
+        let asker = Asker { address, agent: "test" };
+        let now = Time::from_millis(seconds * 1000);
+        self.viewers.visit(id, &self.live, asker, &self.registry, most, now)
+    }
+
+    fn watching(&self, seconds: u64) -> usize {
+        self.viewers.tick(&self.registry, Time::from_millis(seconds * 1000));
+        self.viewers.count("live/a")
+    }
+}
+
+#[test]
+fn a_viewer_ends_after_three_target_durations_of_silence() {
+    let house = House::new();
+    let visit = house.visit(None, 10, 0).unwrap();
+    let name = visit.session.id.to_string();
+    assert!(is_name(&name));
+    assert_eq!(house.watching(0), 0, "who asked for names only does not watch");
+    visit.session.watches(&house.registry);
+    drop(visit);
+    assert_eq!(house.watching(6), 1);
+    drop(house.visit(Some(&name), 10, 6).unwrap());
+    assert_eq!(house.watching(12), 1, "every request counts");
+    let slow = house.visit(Some(&name), 10, 12).unwrap();
+    assert_eq!(house.watching(100), 1, "nobody ends while something is being sent");
+    slow.session.stays(Time::from_millis(100_000));
+    drop(slow);
+    assert_eq!(house.watching(106), 1);
+    assert_eq!(house.watching(107), 0);
+    let ended = house.registry.clients(Time::from_millis(107_000)).remove(0);
+    assert_eq!((ended.role, ended.ended.map(|(at, _)| at.as_millis())), (Role::Viewer, Some(107_000)));
+    // The same name is a new session then.
+    house.visit(Some(&name), 10, 108).unwrap().session.watches(&house.registry);
+    assert_eq!(house.registry.clients(Time::from_millis(108_000)).len(), 2);
+}
+
+#[test]
+fn who_never_watches_makes_room_for_others() {
+    let house = House::new();
+    let watching = house.visit(None, 4, 0).unwrap();
+    watching.session.watches(&house.registry);
+    for second in 1..100 {
+        assert!(house.visit(None, 4, second).is_some(), "those that ask again and again push each other out");
+    }
+    let held: Vec<_> = (0..3).map(|_| house.visit(None, 4, 100).unwrap()).collect();
+    assert!(house.visit(None, 4, 100).is_none(), "all are busy");
+    drop(held);
+    assert_eq!(house.viewers.count("live/a"), 1, "who watches stays");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Viewers {
     }
 
     /// The session called `id`, which begins now if there is none of that name on this path. `None` where there are
-    /// `most` already.
+    /// `most` already, and all of them watch.
     pub fn visit(
         &self,
         id: Option<&str>,
@@ -107,10 +107,11 @@ impl Viewers {
         let mut sessions = self.sessions();
         let known = id
             .and_then(|id| sessions.get(id))
-            .filter(|s| Arc::ptr_eq(&s.live, live) || s.live.path == live.path);
+            .filter(|s| Arc::ptr_eq(&s.live, live) || s.live.path == live.path)
+            .cloned();
         let session = match known {
-            Some(session) => Arc::clone(session),
-            None if sessions.len() >= most => return None,
+            Some(session) => session,
+            None if sessions.len() >= most && !Self::make_room(&mut sessions, registry, now) => return None,
             None => {
                 let id: Box<str> = match id.filter(|id| !sessions.contains_key(*id)) {
                     Some(id) => id.into(),
@@ -135,10 +136,28 @@ impl Viewers {
         Some(Visit { session })
     }
 
+    /// Ends the session that was silent for the longest among those that asked for a multivariant playlist and no more:
+    /// nobody keeps viewers out by asking for that again and again. False where there is none.
+    fn make_room(sessions: &mut HashMap<Box<str>, Arc<Session>>, registry: &Registry, now: Time) -> bool {
+        let idle =
+            |s: &&Arc<Session>| !s.watching.load(Ordering::Relaxed) && s.busy.load(Ordering::Relaxed) == 0;
+        let oldest = sessions.values().filter(idle).min_by_key(|s| s.last.load(Ordering::Relaxed));
+        let Some(id) = oldest.map(|s| s.id.clone()) else { return false };
+        if let Some(session) = sessions.remove(&id) {
+            registry.end(&session.client, Outcome::Done, now);
+        }
+        true
+    }
+
     /// A name that nobody can guess from others.
     fn name(&self) -> String {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}", self.seeds.hash_one(count))
+    }
+
+    /// The name of whoever has none, by what is known of it.
+    pub fn name_of(&self, address: IpAddr, path: &str, agent: &str) -> String {
+        format!("{:016x}", self.seeds.hash_one((address, path, agent)))
     }
 
     /// Sessions that watch a path.
