@@ -127,7 +127,7 @@ fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     assert!(viewer["agent"].as_str().unwrap().contains("Chrome"), "{viewer}");
     for _ in &paths {
         let report = player.report();
-        let moves = report["url"] == Report::from(urls[0].as_str());
+        let moves = report["url"] == urls[0].as_str();
         // The clip's AudioSpecificConfig does not say that it is HE-AAC: only a decoder finds out.
         let codecs = if moves { "avc1.64001e,mp4a.40.2" } else { "avc1.4d400d,mp4a.40.2" };
         watched_to_the_end(&report, codecs, (320, 180));

@@ -15,10 +15,15 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::flv::{self, AUDIO, Tag, VIDEO};
 use common::frames::{framemd5, part};
-use common::peer::{ffmpeg_publishes, output};
+use common::http::{get, request};
+use common::peer::{Peer, ffmpeg_publishes, output};
+use common::playlists::List;
+use common::rml::{Publisher, Viewer};
 use common::server::Server;
-use common::{PROGRAM, clip, installed, wait_for, wait_until};
+use common::witness::Witnesses;
+use common::{PROGRAM, clip, installed, say, wait_for, wait_until};
 use serde_json::Value;
 
 /// A configuration that records to `DIR/rec`.
@@ -202,4 +207,147 @@ fn a_full_disk_ends_the_recording_and_nothing_else() {
     common::peer::terminate(child.id());
     assert!(child.wait().unwrap().success());
     assert!(said().contains("recording given up"), "{}", said());
+}
+
+/// A small file system of its own, as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None, with the reason printed, where this user may not mount.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let run = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
+            .arg(at)
+            .output()
+            .unwrap();
+        if !run.status.success() {
+            say(&format!("skipped: cannot mount here: {}", String::from_utf8_lossy(&run.stderr).trim()));
+            return None;
+        }
+        Some(Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_really_full_disturbs_nobody_and_can_be_recorded_to_again() {
+    if !installed(&["ffmpeg", "ffprobe", "mount", "umount"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&directory.path().join("rec"), "220k") else { return };
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    let mut publisher = Publisher::start(server.rtmp, "live", "full").unwrap();
+    let viewer = Viewer::start(server.rtmp, "live", "full").unwrap();
+    let tags: Vec<Tag> =
+        flv::tags(&clip()).into_iter().filter(|t| t.kind == VIDEO || t.kind == AUDIO).collect();
+    // All but the last group of pictures, which is more than there is room for.
+    let last = tags.iter().rposition(Tag::is_key_frame).unwrap();
+    publisher.send_watched(&tags[..last], &viewer).unwrap();
+    let failed = wait_for("the recording to be given up", || recordings(&server, "failed").pop());
+    assert!(failed["error"].as_str().unwrap().contains("No space left on device"), "{failed}");
+    let file = PathBuf::from(failed["file"].as_str().unwrap());
+    assert_eq!(failed["bytes"].as_u64().unwrap(), std::fs::metadata(&file).unwrap().len());
+    decodes(&file);
+    assert!(duration(&file) >= 1.9, "what was written before plays");
+    assert!(server.metrics().sum("streamgauge_recordings_failed_total", &[]) >= 1.0);
+    let ask = |action: &str| {
+        request(server.api, "POST", &format!("/api/v1/recordings/{action}?path=live/full"), "").status
+    };
+    wait_until("the recording to be over", || ask("stop") == 404);
+
+    // Somebody makes room, and records again.
+    let at = disk.0.to_str().unwrap();
+    output("mount", &["-o", "remount,size=8m", at]);
+    assert_eq!(ask("start"), 200);
+    publisher.send_watched(&tags[last..], &viewer).unwrap();
+    publisher.finish().unwrap();
+    let second = wait_for("the second recording", || recordings(&server, "finished").pop());
+    let second = PathBuf::from(second["file"].as_str().unwrap());
+    decodes(&second);
+    let whole = flv::media(&tags);
+    let seen = common::frames::parts("the viewer", &whole, &flv::media(&viewer.watched().tags));
+    assert_eq!((seen.video.end, seen.audio.end), (whole.video.len(), whole.audio.len()));
+    server.stop();
+    drop(disk);
+}
+
+#[test]
+fn a_stream_that_came_over_rtsp_is_recorded_whole() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = Server::start(&["--config", config(directory).to_str().unwrap()]);
+    let (clip, url) = (clip(), format!("rtsp://{}/live/rtsp", server.rtsp.unwrap()));
+    let clip = clip.to_str().unwrap();
+    let arguments =
+        ["-nostdin", "-re", "-i", clip, "-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", &url];
+    Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments).ended_well();
+    let finished = wait_for("the recording's end", || recordings(&server, "finished").pop());
+    assert_eq!(finished["tracks"].as_array().unwrap().len(), 2, "{finished}");
+    let file = PathBuf::from(finished["file"].as_str().unwrap());
+    decodes(&file);
+    // Parameter sets travel in other places in RTP than in FLV: the slices are compared.
+    let slices = |name: &str, file: &str| {
+        let out = directory.join(format!("{name}.framemd5"));
+        let bsf = "h264_mp4toannexb,filter_units=pass_types=1-5";
+        let arguments =
+            ["-nostdin", "-v", "error", "-i", file, "-c", "copy", "-bsf:v", bsf, "-y", "-f", "framemd5"];
+        let arguments: Vec<&str> = arguments.into_iter().chain([out.to_str().unwrap()]).collect();
+        output("ffmpeg", &arguments);
+        framemd5(&out)
+    };
+    let (source, got) = (slices("source", clip), slices("recorded", file.to_str().unwrap()));
+    let ids = |frames: &[common::frames::Frame]| frames.iter().map(|f| f.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&source.video), ids(&got.video), "every picture is in the file");
+    assert!(duration(&file) > 7.8 && duration(&file) < 8.3, "{}", duration(&file));
+    server.stop();
+}
+
+/// A clock that is not to be relied on: by turns hours ahead and hours behind, two seconds each.
+fn jumping(time: u32) -> u32 {
+    const HOUR: u32 = 3_600_000;
+    match time {
+        0..2_000 => time + 6 * HOUR,
+        2_000..4_000 => time + 11 * HOUR,
+        4_000..6_000 => time + 6 * HOUR,
+        _ => time + HOUR,
+    }
+}
+
+#[test]
+fn times_that_jump_by_hours_cost_nobody_a_frame() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = Server::start(&["--config", config(directory).to_str().unwrap()]);
+    let witnesses = Witnesses::with_times(directory, &server, "jumps", jumping);
+    witnesses.wait_pictures(190);
+    let sent = witnesses.end();
+    let pictures = sent.iter().filter(|t| t.is_picture()).count();
+    let seconds = pictures as f64 / 25.0;
+
+    let list = List::read(&get(server.hls, "/live/jumps/stream.m3u8").text());
+    assert!(list.ended && list.target == 2, "{list:?}");
+    assert!(list.segments.iter().all(|s| s.seconds > 0.5 && s.seconds.round() <= 2.0), "{list:?}");
+
+    let finished = wait_for("the recording's end", || recordings(&server, "finished").pop());
+    assert_eq!(recordings(&server, "finished").len(), 1, "one session, one file");
+    let file = PathBuf::from(finished["file"].as_str().unwrap());
+    decodes(&file);
+    let recorded = frames_of(directory, "recorded", &file);
+    assert_eq!(recorded.video.len(), pictures);
+    assert!((duration(&file) - seconds).abs() < 0.5, "{} s of file, {seconds} s of media", duration(&file));
+    assert!((finished["duration_s"].as_f64().unwrap() - seconds).abs() < 0.5, "{finished}");
+    server.stop();
 }

@@ -101,6 +101,8 @@ async fn record(
         if took == Took::All {
             tokio::select! {
                 () = viewer.ready() => {}
+                // It was given up.
+                _ = &mut writer.ended => break,
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         } else {

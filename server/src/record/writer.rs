@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use ::session::Time;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use tokio::sync::oneshot;
 
 use super::session::Step;
 use super::{Entry, State};
@@ -38,6 +39,8 @@ pub struct Writer {
     thread: Option<JoinHandle<()>>,
     /// Fragments that the disk was too slow for.
     pub dropped: u64,
+    /// Resolves when the thread has ended.
+    pub ended: oneshot::Receiver<()>,
 }
 
 impl Writer {
@@ -53,9 +56,12 @@ impl Writer {
             open: None,
             files: 0,
         };
-        let thread =
-            std::thread::Builder::new().name("record".to_owned()).spawn(move || scribe.run(&orders))?;
-        Ok(Self { queue: Some(queue), waiting, thread: Some(thread), dropped: 0 })
+        let (lives, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("record".to_owned()).spawn(move || {
+            scribe.run(&orders);
+            drop(lives);
+        })?;
+        Ok(Self { queue: Some(queue), waiting, thread: Some(thread), dropped: 0, ended })
     }
 
     /// Hands on a step without waiting; false where the thread has given up.
