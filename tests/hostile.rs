@@ -22,7 +22,7 @@ use common::frames::parts;
 use common::raw::{allow_many_files, noise};
 use common::rml::{Publisher, Viewer, steps};
 use common::server::Server;
-use common::{PROGRAM, allow_many_files, clip, raw, wait_for};
+use common::{PROGRAM, clip, raw, wait_for};
 
 /// A stream that goes on while others misbehave, and a viewer of it that must not lose a frame.
 struct Witness {

@@ -17,10 +17,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::http::{answer, get, raw, request};
-use common::raw::{connect, is_closed_by_peer};
+use common::installed;
+use common::raw::{allow_many_files, connect, is_closed_by_peer};
 use common::server::Server;
 use common::witness::Witnesses;
-use common::{allow_many_files, installed};
 
 /// A segment that is there.
 fn segment(hls: SocketAddr) -> String {

@@ -22,7 +22,6 @@ pub mod witness;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -62,13 +61,6 @@ pub fn installed(programs: &[&str]) -> bool {
     assert!(!required, "not installed: {}", missing.join(", "));
     say(&format!("skipped: not installed: {}", missing.join(", ")));
     false
-}
-
-/// This process may open as many files as the test needs.
-pub fn allow_many_files() {
-    let pid = std::process::id().to_string();
-    let status = Command::new("prlimit").args(["--pid", &pid, "--nofile=8192:"]).status().unwrap();
-    assert!(status.success(), "the limit of open files cannot be raised");
 }
 
 /// Says something that is seen also when the test passes: what the test harness captures is thrown away then.
