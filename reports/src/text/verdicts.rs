@@ -189,7 +189,7 @@ pub struct Entry {
 /// The catalogue, a requirement a line.
 pub fn catalogue(entries: &[Entry], options: &TextOptions) -> String {
     let mut page = Page::new(options);
-    page.heading("REQUIREMENTS", "● has a rule that check runs over captures");
+    page.heading("REQUIREMENTS", "● check has a rule for it");
     let widest = entries.iter().map(|entry| columns(&entry.id)).max().unwrap_or(0).min(44);
     for entry in entries {
         let mark = if entry.judged { page.ink(Ink::Good, "●") } else { " ".to_owned() };
