@@ -260,12 +260,12 @@ fn a_disk_that_is_really_full_disturbs_nobody_and_can_be_recorded_to_again() {
     let ask = |action: &str| {
         request(server.api, "POST", &format!("/api/v1/recordings/{action}?path=live/full"), "").status
     };
-    wait_until("the recording to be over", || ask("stop") == 404);
 
     // Somebody makes room, and records again.
     let at = disk.0.to_str().unwrap();
     output("mount", &["-o", "remount,size=8m", at]);
-    assert_eq!(ask("start"), 200);
+    wait_until("a recording to begin again", || ask("start") == 200);
+    assert_eq!(ask("start"), 409, "it is recorded already");
     publisher.send_watched(&tags[last..], &viewer).unwrap();
     publisher.finish().unwrap();
     let second = wait_for("the second recording", || recordings(&server, "finished").pop());
