@@ -32,31 +32,12 @@ fn start(directory: &Path, more: &str) -> (Server, SocketAddr) {
     (server, rtsp)
 }
 
-fn publishes(directory: &Path, over: &str, url: &str) -> Peer {
-    let clip = clip();
-    let clip = clip.to_str().unwrap();
-    let arguments = [
-        "-hide_banner",
-        "-nostdin",
-        "-re",
-        "-i",
-        clip,
-        "-c",
-        "copy",
-        "-f",
-        "rtsp",
-        "-rtsp_transport",
-        over,
-        url,
-    ];
-    Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments)
-}
-
 /// What ffmpeg got.
 struct Got {
     /// Frames by presentation time alone: RTP carries no other, and ffmpeg guesses decoding times.
     media: Media,
-    /// Size and hash of pictures to which ffmpeg gives no presentation time: the first one over RTSP.
+    /// Size and hash of pictures to which ffmpeg gives no presentation time: the first one over RTSP. Its parser begins at
+    /// position -1 where packets have none, and then never finds that time, whoever the server is.
     untimed: Vec<String>,
 }
 
@@ -96,15 +77,12 @@ fn wait_tracks(server: &Server, path: &str) {
 }
 
 #[track_caller]
-fn check(who: &str, whole: &Media, gathered: usize, got: &Got) -> (Part, Part) {
+fn check(who: &str, whole: &Media, got: &Got) -> (Part, Part) {
     let Got { media: got, untimed } = got;
     let mut video = part(&format!("{who}, video"), &whole.video, &got.video);
     let audio = part(&format!("{who}, audio"), &whole.audio, &got.audio);
     let missing = (whole.video.len() - video.end, whole.audio.len() - audio.end);
-    assert!(
-        missing.0 == 0 && missing.1 <= gathered,
-        "{who}: the last pictures and audio frames are missing: {missing:?}"
-    );
+    assert_eq!(missing, (0, 0), "{who}: the last pictures and audio frames");
     assert!(untimed.len() <= 1, "{who}: {untimed:?} have no presentation time");
     for id in untimed {
         video.first -= 1;
@@ -113,16 +91,13 @@ fn check(who: &str, whole: &Media, gathered: usize, got: &Got) -> (Part, Part) {
     (video, audio)
 }
 
-/// `gathered` is how many audio frames ffmpeg, as the publisher, may hold back: it fills a packet with them, and does not send
-/// the one it was filling at the end.
-fn everybody_plays(path: &str, gathered: usize, publish: impl Fn(&Path, &Server, SocketAddr) -> Peer) {
-    everybody_plays_a_file(path, gathered, |_| clip(), publish);
+fn everybody_plays(path: &str, publish: impl Fn(&Path, &Server, SocketAddr) -> Peer) {
+    everybody_plays_a_file(path, |_| clip(), publish);
 }
 
 /// The same with another file than the clip, of the same media.
 fn everybody_plays_a_file(
     path: &str,
-    gathered: usize,
     file: impl Fn(&Path) -> PathBuf,
     publish: impl Fn(&Path, &Server, SocketAddr) -> Peer,
 ) {
@@ -149,15 +124,13 @@ fn everybody_plays_a_file(
     publisher.ended_well();
     for (who, viewer, out) in [("tcp", tcp, tcp_out), ("udp", udp, udp_out), ("late", late, late_out)] {
         viewer.ended_well();
-        let (video, audio) = check(who, &whole, gathered, &got(&out));
+        let (video, audio) = check(who, &whole, &got(&out));
         if who == "late" {
             assert!(video.first >= GOP && video.first.is_multiple_of(GOP), "began with {}", video.first);
         } else {
             assert_eq!(video.first, 0, "{who}: joined within the first group of pictures");
         }
-        if who != "udp" {
-            assert!((video.offset - audio.offset).abs() <= 1, "{who}: {video:?} {audio:?}");
-        }
+        assert!((video.offset - audio.offset).abs() <= 1, "{who}: {video:?} {audio:?}");
     }
     server.wait_deserted();
     let bytes = server.metrics().client_bytes();
@@ -169,22 +142,8 @@ fn everybody_plays_a_file(
 
 #[test]
 fn ffmpeg_plays_over_tcp_and_udp_what_came_over_rtmp() {
-    everybody_plays("live/rtmp", 0, |directory, server, _| {
+    everybody_plays("live/rtmp", |directory, server, _| {
         ffmpeg_publishes(directory, &server.url("live/rtmp"))
-    });
-}
-
-#[test]
-fn ffmpeg_plays_over_tcp_and_udp_what_came_over_interleaved_rtsp() {
-    everybody_plays("live/tcp", 8, |directory, _, rtsp| {
-        publishes(directory, "tcp", &format!("rtsp://{rtsp}/live/tcp"))
-    });
-}
-
-#[test]
-fn ffmpeg_plays_over_tcp_and_udp_what_came_over_udp() {
-    everybody_plays("live/udp", 8, |directory, _, rtsp| {
-        publishes(directory, "udp", &format!("rtsp://{rtsp}/live/udp"))
     });
 }
 
@@ -195,7 +154,7 @@ fn ours_publishes(directory: &Path, over: &str, file: &Path, url: &str) -> Peer 
 
 #[test]
 fn ffmpeg_plays_what_our_publisher_sent_interleaved() {
-    everybody_plays("live/own-tcp", 0, |directory, _, rtsp| {
+    everybody_plays("live/own-tcp", |directory, _, rtsp| {
         ours_publishes(directory, "tcp", &clip(), &format!("rtsp://{rtsp}/live/own-tcp"))
     });
 }
@@ -208,7 +167,7 @@ fn ffmpeg_plays_what_our_publisher_sent_from_an_mp4_file_over_udp() {
         output("ffmpeg", &[&["-loglevel", "error", "-nostdin"][..], &copy].concat());
         to
     };
-    everybody_plays_a_file("live/own-udp", 0, file, |directory, _, rtsp| {
+    everybody_plays_a_file("live/own-udp", file, |directory, _, rtsp| {
         let url = format!("rtsp://{rtsp}/live/own-udp");
         ours_publishes(directory, "udp", &directory.join("clip.mp4"), &url)
     });

@@ -58,10 +58,31 @@ impl Tag {
     }
 }
 
-fn identity(payload: &[u8]) -> String {
+/// Size and hash of a payload.
+pub fn identity(payload: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     payload.hash(&mut hasher);
     format!("{} bytes {:016x}", payload.len(), hasher.finish())
+}
+
+/// [`identity`] of the slices among NAL units: what stays the same on the way through any protocol.
+pub fn slices_identity<'a>(nals: impl Iterator<Item = &'a [u8]>) -> String {
+    let slices: Vec<&[u8]> = nals.filter(|n| n.first().is_some_and(|b| matches!(b & 0x1f, 1..=5))).collect();
+    let mut hasher = DefaultHasher::new();
+    slices.hash(&mut hasher);
+    let bytes: usize = slices.iter().map(|s| s.len()).sum();
+    format!("{} slices, {bytes} bytes {:016x}", slices.len(), hasher.finish())
+}
+
+/// NAL units behind four bytes of length each.
+pub fn nal_units(mut payload: &[u8]) -> Vec<&[u8]> {
+    let mut units = Vec::new();
+    while let Some((length, rest)) = payload.split_first_chunk() {
+        let (unit, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        units.push(unit);
+        payload = rest;
+    }
+    units
 }
 
 /// Every whole tag of a file; a tag cut by the end is left out.
@@ -90,4 +111,14 @@ pub fn media(tags: &[Tag]) -> Media {
         video: of(VIDEO).filter(|t| !t.is_config()).filter_map(Tag::frame).collect(),
         audio: of(AUDIO).filter(|t| !t.is_config()).filter_map(Tag::frame).collect(),
     }
+}
+
+/// [`media`], with pictures known by their slices alone.
+pub fn slices(tags: &[Tag]) -> Media {
+    let mut media = media(tags);
+    let pictures = tags.iter().filter(|t| t.kind == VIDEO && t.is_picture());
+    for (frame, tag) in media.video.iter_mut().zip(pictures) {
+        frame.id = slices_identity(nal_units(&tag.body[5..]).into_iter());
+    }
+    media
 }

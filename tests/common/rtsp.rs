@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::PATIENCE;
 use super::peer::Peer;
+use super::rtsp_media::ffmpeg_slices;
 
 /// Header of an ANNOUNCE.
 pub const SDP_TYPE: &str = "Content-Type: application/sdp\r\n";
@@ -125,14 +126,6 @@ pub fn server_ports(answer: &str) -> (u16, u16) {
 
 /// ffmpeg reads `input`; the slices of its pictures and its raw audio frames go to `NAME.framemd5`.
 pub fn watches(directory: &Path, name: &str, over: Option<&str>, input: &str) -> (Peer, PathBuf) {
-    let out = directory.join(format!("{name}.framemd5"));
-    let mut arguments = vec!["-hide_banner", "-nostdin"];
-    if let Some(over) = over {
-        arguments.extend(["-rtsp_transport", over]);
-    }
-    // Parameter sets travel in other places in RTP than in FLV: they are left out on both sides.
-    let slices = "h264_mp4toannexb,filter_units=pass_types=1-5";
-    arguments.extend(["-i", input, "-c", "copy", "-bsf:v", slices, "-copyts", "-flush_packets", "1"]);
-    arguments.extend(["-y", "-f", "framemd5", out.to_str().unwrap()]);
-    (Peer::start(directory, name, "ffmpeg", &arguments), out)
+    let options: Vec<&str> = over.into_iter().flat_map(|over| ["-rtsp_transport", over]).collect();
+    ffmpeg_slices(directory, name, &options, input)
 }

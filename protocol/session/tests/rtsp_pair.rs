@@ -356,3 +356,22 @@ fn states_are_kept_in_a_pipeline_of_requests() {
     assert!(sent[1].contains("Allow: "));
     assert_eq!(closed, None);
 }
+
+#[test]
+fn a_publisher_pauses_and_goes_on() {
+    let announce = format!(
+        "ANNOUNCE rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
+        SDP.len()
+    );
+    let setup = "SETUP rtsp://h/a/trackID=0 RTSP/1.0\r\nCSeq: 2\r\n\
+        Transport: RTP/AVP/TCP;interleaved=0-1;mode=record\r\n\r\n";
+    let first = format!("{announce}{setup}");
+    let (sent, _) = answers(&first);
+    let id = sent[1].lines().find_map(|l| l.strip_prefix("Session: ")).unwrap().split(';').next().unwrap();
+    let ask = |method: &str| format!("{method} rtsp://h/a RTSP/1.0\r\nCSeq: 3\r\nSession: {id}\r\n\r\n");
+    let rest: String = ["PAUSE", "RECORD", "PAUSE", "PAUSE", "RECORD", "TEARDOWN"].map(ask).concat();
+    let (sent, closed) = answers(&format!("{first}{rest}"));
+    let status: Vec<&str> = sent.iter().map(|s| s.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(status, ["200", "200", "455", "200", "200", "455", "200", "200"]);
+    assert_eq!(closed, None);
+}

@@ -18,6 +18,8 @@ pub struct DtsRebuilder {
     step: i64,
     last: Option<i64>,
     late: u64,
+    /// The depth stays what it is.
+    fixed: bool,
 }
 
 /// The deepest reordering there is (H.264 §A.3.1).
@@ -29,6 +31,11 @@ impl DtsRebuilder {
         let mut rebuilder = Self::default();
         rebuilder.configure(depth, step);
         rebuilder
+    }
+
+    /// For frames that are never reordered: audio. Two with the same time are one tick apart, and the later ones keep theirs.
+    pub fn in_order() -> Self {
+        Self { fixed: true, step: 1, ..Self::default() }
     }
 
     /// Changes depth and step, for the pictures to come.
@@ -68,7 +75,9 @@ impl DtsRebuilder {
         self.last = Some(dts);
         if dts > pts {
             self.late = self.late.saturating_add(1);
-            self.depth = self.depth.saturating_add(1).min(MAX_DEPTH);
+            if !self.fixed {
+                self.depth = self.depth.saturating_add(1).min(MAX_DEPTH);
+            }
         }
         (dts, pts.max(dts))
     }
@@ -96,6 +105,14 @@ mod tests {
         for pts in [5, 6, 100, 101] {
             assert_eq!(dts.next(pts), (pts, pts));
         }
+    }
+
+    #[test]
+    fn audio_that_stumbles_is_not_delayed() {
+        let mut dts = DtsRebuilder::in_order();
+        let got = [0, 0, 1024, 2048].map(|pts| dts.next(pts));
+        assert_eq!(got, [(0, 0), (1, 1), (1024, 1024), (2048, 2048)]);
+        assert_eq!(dts.late(), 1);
     }
 
     proptest! {

@@ -132,12 +132,16 @@ impl Ingest {
                     }
                     FormatKind::Aac => Depacketizer::Aac(aac::Depacketizer::new(format.layout)),
                 };
+                let dts = match format.kind {
+                    FormatKind::H264 => DtsRebuilder::new(0, 1),
+                    FormatKind::Aac => DtsRebuilder::in_order(),
+                };
                 let mut channel = Channel {
                     depacketizer,
                     reorder: Reorder::new(config.reorder_wait, config.reorder_packets),
                     reception: Reception::default(),
                     clock: TrackClock::new(format.clock),
-                    dts: DtsRebuilder::new(0, 1),
+                    dts,
                     track: None,
                     told: None,
                     counters: Counters::default(),

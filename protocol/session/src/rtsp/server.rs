@@ -453,6 +453,7 @@ impl Server {
         if session.state == State::Ready {
             return self.fail(request, 455);
         }
+        // A publisher may pause too (RFC 2326 §A.2); GStreamer's does so before it leaves.
         session.state = State::Ready;
         self.event(Event::Paused);
         self.send(&self.answer(&request.cseq, 200), b"");
