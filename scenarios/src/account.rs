@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(seen.compare(&all, Times::Rebuilt), want);
         seen.marks[1].dts_us = seen.marks[0].dts_us;
         assert_eq!(seen.compare(&all, Times::Rebuilt).foreign, 1);
-        seen.marks[1].dts_us = seen.marks[1].pts_us + 1;
+        (seen.marks[1].dts_us, seen.marks[2].dts_us) = (seen.marks[1].pts_us + 1, seen.marks[2].pts_us);
         assert_eq!(seen.compare(&all, Times::Rebuilt).foreign, 1);
     }
 
@@ -291,7 +291,10 @@ mod tests {
 
     #[test]
     fn only_the_slices_of_a_picture_count() {
-        let sps = [0x67, 0x64, 0x00, 0x1e, 0xac];
+        let sps = [
+            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00,
+            0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+        ];
         let config: Bytes = avc::encode(&[&sps], &[&[0x68, 0xea]]).unwrap().into();
         let track = media::Track {
             codec: Codec::H264,
