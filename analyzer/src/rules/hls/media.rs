@@ -45,7 +45,8 @@ pub static DECODE_TIME: Rule<Hls> = Rule {
         looks_at: "The tfdt of every track in every movie fragment a viewer fetched, and the durations of its samples.",
         judges: "Every track has one. It is where the track's fragment before ended, to one tick, if that fragment is in \
                  the same segment or in the one listed directly before, no EXT-X-DISCONTINUITY stands between them, and \
-                 the capture lacks nothing of either. Segments that were passed over or fetched again are not judged.",
+                 the capture lacks nothing of either. Segments that were passed over or fetched again are not judged, nor \
+                 a fragment that begins whole frames late: those frames the source did not have.",
         peers: "This program's own server keeps it; no capture of another server was at hand.",
     },
     start: || Box::<Times>::default(),
@@ -79,7 +80,7 @@ impl Times {
     }
 
     fn fragment(&mut self, fragment: &Fragment, tally: &mut Tally) {
-        let Fragment { at, segment, place, track, from, lasts, timescale } = *fragment;
+        let Fragment { at, segment, place, track, from, lasts, each, timescale } = *fragment;
         let Some(from) = from else {
             self.ends.remove(&track);
             return tally.broken(at, || {
@@ -97,6 +98,11 @@ impl Times {
         let Some(before) = self.ends.insert(track, end) else { return };
         // The same bytes again, or an earlier part of the segment.
         if (before.segment == segment && before.place >= place) || !self.follows(before.segment, segment) {
+            return;
+        }
+        let frames_late =
+            from.checked_sub(before.time).zip(each).and_then(|(late, each)| late.checked_rem(each));
+        if frames_late == Some(0) && from > before.time {
             return;
         }
         tally.is(before.time.abs_diff(from) <= 1, at, || {

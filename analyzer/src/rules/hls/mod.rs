@@ -60,6 +60,8 @@ pub struct Fragment {
     pub from: Option<u64>,
     /// What its samples last, in ticks.
     pub lasts: u64,
+    /// What each of them lasts, where they are all alike.
+    pub each: Option<u64>,
     /// Ticks in a second.
     pub timescale: u32,
 }

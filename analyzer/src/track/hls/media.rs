@@ -167,6 +167,8 @@ pub(super) struct Span {
     pub(super) from: Option<u64>,
     /// Ticks.
     pub(super) lasts: u64,
+    /// What each sample lasts, where they are all alike.
+    pub(super) each: Option<u64>,
     /// Ticks in a second.
     pub(super) timescale: u32,
 }
@@ -225,6 +227,7 @@ impl Tracks {
             let Some(track) = index.and_then(|index| self.tracks.get_mut(index)) else { continue };
             let mut time = part.decode_time;
             let mut lasts = 0u64;
+            let (mut shortest, mut longest) = (u32::MAX, 0);
             for run in &part.runs {
                 let mut place = run
                     .data_offset
@@ -250,6 +253,7 @@ impl Tracks {
                         samples.want(index.unwrap_or_default(), place, size);
                     }
                     lasts = lasts.saturating_add(u64::from(duration));
+                    (shortest, longest) = (shortest.min(duration), longest.max(duration));
                     let end = place.map(|place| place.saturating_add(u64::from(size)));
                     if let Some(end) = end.filter(|_| first.is_none_or(|(picture, _)| video && !picture)) {
                         first = Some((video, end));
@@ -258,7 +262,8 @@ impl Tracks {
                 }
             }
             let Track { of: track, timescale, .. } = *track;
-            self.spans.push(Span { track, from: part.decode_time, lasts, timescale });
+            let each = (shortest == longest).then_some(u64::from(longest));
+            self.spans.push(Span { track, from: part.decode_time, lasts, each, timescale });
         }
         first.map(|(_, end)| end)
     }

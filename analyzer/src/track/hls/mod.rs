@@ -487,7 +487,7 @@ impl Registry {
                         *first_end = first_end.or(end);
                         let (segment, place) = (*url, start);
                         for span in viewer.tracks.spans() {
-                            let media::Span { track, from, lasts, timescale } = span;
+                            let media::Span { track, from, lasts, each, timescale } = span;
                             viewer.rules.tell(rules::Event::Fragment(rules::Fragment {
                                 at,
                                 segment,
@@ -495,6 +495,7 @@ impl Registry {
                                 track,
                                 from,
                                 lasts,
+                                each,
                                 timescale,
                             }));
                         }
