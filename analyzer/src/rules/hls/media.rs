@@ -45,8 +45,9 @@ pub static DECODE_TIME: Rule<Hls> = Rule {
         looks_at: "The tfdt of every track in every movie fragment a viewer fetched, and the durations of its samples.",
         judges: "Every track has one. It is where the track's fragment before ended, to one tick, if that fragment is in \
                  the same segment or in the one listed directly before, no EXT-X-DISCONTINUITY stands between them, and \
-                 the capture lacks nothing of either. Segments that were passed over or fetched again are not judged, nor \
-                 a fragment that begins whole frames late: those frames the source did not have.",
+                 the capture lacks nothing of either. Segments that were passed over or fetched again are not judged. \
+                 Where whole frames are missing in between it is left undecided: whether the source had them or the \
+                 server lost them, a viewer's capture does not tell.",
         peers: "This program's own server keeps it; no capture of another server was at hand.",
     },
     start: || Box::<Times>::default(),
@@ -103,7 +104,8 @@ impl Times {
         let frames_late =
             from.checked_sub(before.time).zip(each).and_then(|(late, each)| late.checked_rem(each));
         if frames_late == Some(0) && from > before.time {
-            return;
+            return tally
+                .unsure("whole frames are missing between two fragments, at the source or at the server");
         }
         tally.is(before.time.abs_diff(from) <= 1, at, || {
             let ms = u128::from(before.time.abs_diff(from)).saturating_mul(1000);
@@ -164,5 +166,42 @@ impl Check<Hls> for Mime {
                 format!("the playlist {path} cannot be told for one"),
             )
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Verdict;
+
+    use super::*;
+    use crate::flow::At;
+    use crate::rules::Panel;
+
+    /// Two fragments of ten samples of 1024 ticks, the second of which begins so many ticks after the first one's end.
+    fn judged(apart: i64) -> Verdict {
+        static RULES: &[&Rule<Hls>] = &[&DECODE_TIME];
+        let mut panel = Panel::new(RULES);
+        for (place, from) in [(0, 0), (5000, 10_240i64.saturating_add(apart))] {
+            let at = At { time_ns: 1, frame: 1, offset: 0, ready_ns: 1 };
+            let fragment = Fragment {
+                at,
+                segment: 1,
+                place,
+                track: (1, 2),
+                from: u64::try_from(from).ok(),
+                lasts: 10_240,
+                each: Some(1024),
+                timescale: 48_000,
+            };
+            panel.tell(Event::Fragment(fragment));
+        }
+        panel.finish().first().unwrap().verdict
+    }
+
+    #[test]
+    fn fragments_join_to_a_tick_and_missing_frames_are_left_undecided() {
+        assert_eq!([-1, 0, 1].map(judged), [Verdict::Pass; 3]);
+        assert_eq!([-1024, -2, 2, 1000, 1500].map(judged), [Verdict::Fail; 5]);
+        assert_eq!([1024, 2048].map(judged), [Verdict::Inconclusive; 2]);
     }
 }
