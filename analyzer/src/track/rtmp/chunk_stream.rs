@@ -18,10 +18,14 @@ pub(super) struct Chunked {
     extended: Option<u32>,
     /// The last header with a time was of format 0, whose time is no delta.
     absolute: bool,
+    /// A header of format 0 was seen: the time is no mere sum of deltas.
+    pub(super) based: bool,
     /// A message is under way.
     pub(super) open: bool,
     /// A hole or an unread stretch lies behind us; how much of an open message is left is not known.
     pub(super) interrupted: bool,
+    /// A header of this chunk stream may lie in a hole: what it leaves out is to be doubted.
+    pub(super) stale: bool,
     pub(super) body: Body,
     pub(super) first: At,
     pub(super) wire_bytes: u64,
@@ -38,8 +42,10 @@ impl Chunked {
             stream_id: 0,
             extended: None,
             absolute: false,
+            based: false,
             open: false,
             interrupted: false,
+            stale: false,
             body: Body::default(),
             first: at,
             wire_bytes: 0,
@@ -102,6 +108,7 @@ impl Chunked {
                 self.timestamp = time;
                 self.delta = time;
                 self.absolute = true;
+                self.based = true;
             }
             (1 | 2, Some(delta)) => {
                 self.delta = delta;
@@ -116,6 +123,7 @@ impl Chunked {
         }
         self.open = true;
         self.interrupted = false;
+        self.stale &= fmt > 1;
         self.body.begin(self.type_id);
     }
 

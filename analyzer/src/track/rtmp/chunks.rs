@@ -6,7 +6,7 @@ use wire::rtmp::message::kind;
 use wire::{Cursor, Error, Problem};
 
 use super::chunk_stream::Chunked;
-use super::resync::{Found, Scanner};
+use super::resync::{Found, Scanner, UNLIMITED};
 use crate::flow::At;
 
 /// Longest header: basic 3, message 11, extended timestamp 4.
@@ -103,7 +103,10 @@ pub(super) struct Unread {
 /// Puts the messages of one direction together.
 #[derive(Debug)]
 pub(super) struct Assembler {
+    /// Where it is not known, larger than any message.
     pub(super) chunk_size: u32,
+    /// Where the chunk size is not known: the longest message that came in one chunk. A longer one will show more.
+    fits: Option<u32>,
     streams: Vec<Chunked>,
     pending: Vec<u8>,
     pending_at: At,
@@ -127,6 +130,7 @@ impl Assembler {
     pub(super) fn new() -> Self {
         Self {
             chunk_size: DEFAULT_CHUNK_SIZE,
+            fits: None,
             streams: Vec::new(),
             pending: Vec::new(),
             pending_at: NOWHERE,
@@ -141,7 +145,8 @@ impl Assembler {
 
     /// Somewhere in a connection: chunk size, chunk streams and times are not known.
     pub(super) fn in_the_middle() -> Self {
-        let mut this = Self { trusted: 0, intact: false, ..Self::new() };
+        let unknown = Self { chunk_size: UNLIMITED, fits: Some(0), ..Self::new() };
+        let mut this = Self { trusted: 0, intact: false, ..unknown };
         this.lose_sync();
         this
     }
@@ -177,11 +182,12 @@ impl Assembler {
         if let Some(mut scanner) = self.scanner.take() {
             // No header can be confirmed across the hole. Where packets are cut short there is one hole after the
             // other, and a good header right behind a hole has to do.
-            if !scanner.begins_well(self) {
+            let Some(length) = scanner.begins_well(self) else {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
                 self.scanner = Some(scanner);
                 return;
-            }
+            };
+            self.fits = self.fits.map(|fits| fits.max(length));
             scanner.drain(0, |at, bytes| self.data(at, bytes, sink));
             if let Some(scanner) = &mut self.scanner {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
@@ -257,6 +263,16 @@ impl Assembler {
         &self.streams
     }
 
+    /// The state of a chunk stream.
+    pub(super) fn stream(&self, csid: u32) -> Option<&Chunked> {
+        self.streams.iter().find(|s| s.csid == csid)
+    }
+
+    /// The chunk size, where it is known.
+    pub(super) fn known_size(&self) -> Option<u32> {
+        self.fits.is_none().then_some(self.chunk_size)
+    }
+
     /// The latest time of any media message.
     pub(super) fn latest(&self) -> Option<u32> {
         self.latest
@@ -283,7 +299,8 @@ impl Assembler {
             }
             if rest.len() >= MAX_HEADER || self.missing(rest) == 0 {
                 match self.decode(at, rest, sink) {
-                    Ok(used) => *rest = rest.get(used..).unwrap_or_default(),
+                    Ok(Some(used)) => *rest = rest.get(used..).unwrap_or_default(),
+                    Ok(None) => self.scanner = Some(Box::default()),
                     Err(error) => self.desync(at, error, sink),
                 }
                 return true;
@@ -305,14 +322,18 @@ impl Assembler {
         let pending = std::mem::take(&mut self.pending);
         let at = self.pending_at;
         match self.decode(at, &pending, sink) {
-            Ok(used) if used < pending.len() => {
+            Ok(Some(used)) if used < pending.len() => {
                 // Bytes that could have been an extended timestamp were payload.
                 let tail = pending.get(used..).unwrap_or_default();
                 self.data(advance(at, used), tail, sink);
             }
-            Ok(_) => {
+            Ok(Some(_)) => {
                 self.pending = pending;
                 self.pending.clear();
+            }
+            Ok(None) => {
+                self.scanner = Some(Box::default());
+                self.scan(at, &pending, false, sink);
             }
             Err(error) => {
                 self.desync(at, error, sink);
@@ -353,7 +374,9 @@ impl Assembler {
             || stream.timestamp.to_be_bytes().starts_with(here)
     }
 
-    fn decode(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) -> Result<usize, Error> {
+    /// Takes the header at the beginning of `bytes`; returns its length. None where the chunk size has to be found
+    /// first.
+    fn decode(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) -> Result<Option<usize>, Error> {
         let mut c = Cursor::based(bytes, at.offset);
         let basic = Basic::decode(&mut c)?;
         let mut header = MessageHeader::decode(&mut c, basic.fmt)?;
@@ -362,7 +385,7 @@ impl Assembler {
             None => self.first_chunk(at, &basic, &header, sink)?,
         };
         let latest = self.latest.unwrap_or(0);
-        let Some(stream) = self.streams.get_mut(index) else { return Ok(c.position()) };
+        let Some(stream) = self.streams.get_mut(index) else { return Ok(None) };
         if basic.fmt == 3 && stream.interrupted {
             // How much is left of the message that the hole cut is not known; that is no fault of the sender.
             self.trusted = 0;
@@ -380,6 +403,11 @@ impl Assembler {
             return Err(unknown_type(at, &basic, &header));
         }
         let continues = stream.open && stream.continues(basic.fmt, &header);
+        let length = header.length.unwrap_or(stream.length);
+        let unsure = self.fits.is_some_and(|fits| length > fits.max(DEFAULT_CHUNK_SIZE));
+        if !continues && (unsure || stream.stale && basic.fmt > 1) {
+            return Ok(None);
+        }
         if stream.open && !continues {
             let got = u64::from(basic.fmt);
             let error = Error::value(at.offset, "fmt", "3 until the message is whole", got);
@@ -402,7 +430,7 @@ impl Assembler {
             self.open = None;
             self.finish(index, at, sink);
         }
-        Ok(c.position())
+        Ok(Some(c.position()))
     }
 
     /// A chunk stream that was not there before.
@@ -429,6 +457,10 @@ impl Assembler {
             }
         } else if header.type_id.is_none_or(|t| !known_type(t)) && !tolerable(header) {
             return Err(unknown_type(at, basic, header));
+        }
+        // The last byte of a message looks like the first one of a longer basic header once in 64 times.
+        if !self.intact && self.trusted < TRUST && basic.size > 1 {
+            return Err(Error::value(at.offset, "csid", "one that was used before", u64::from(basic.csid)));
         }
         if self.streams.len() >= MAX_STREAMS {
             let got = self.streams.len().saturating_add(1) as u64;
@@ -464,7 +496,7 @@ impl Assembler {
             first: stream.first,
             done_ns: at.ready_ns,
         };
-        if matches!(message.type_id, kind::AUDIO | kind::VIDEO) {
+        if matches!(message.type_id, kind::AUDIO | kind::VIDEO) && stream.based {
             self.latest = Some(message.timestamp);
         }
         sink.message(&message);
@@ -473,7 +505,8 @@ impl Assembler {
         stream.body.release();
         match control {
             (kind::SET_CHUNK_SIZE, Some(size)) if (1..=MAX_CHUNK_SIZE).contains(&size) => {
-                self.chunk_size = size
+                self.chunk_size = size;
+                self.fits = None;
             }
             (kind::SET_CHUNK_SIZE, Some(size)) => {
                 let problem = Problem::Value { want: "1 to 0x7FFFFFFF", got: u64::from(size) };
@@ -503,6 +536,7 @@ impl Assembler {
     fn lose_sync(&mut self) {
         for stream in &mut self.streams {
             stream.interrupted |= stream.open;
+            stream.stale = true;
         }
         self.open = None;
         self.unread.resyncs = self.unread.resyncs.saturating_add(1);
@@ -520,9 +554,19 @@ impl Assembler {
         self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
         match scanner.find(self, last) {
             None => self.scanner = Some(scanner),
-            Some(Found { position, chunk_size }) => {
+            Some(Found { position, chunk_size, fits }) => {
+                if position > 0 {
+                    self.streams.iter_mut().for_each(|s| s.interrupted |= s.open);
+                }
                 self.chunk_size = chunk_size;
+                self.fits = (chunk_size == UNLIMITED).then_some(fits.max(self.fits.unwrap_or(0)));
                 self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
+                // The run vouches for what the first header leaves out.
+                if let Some(csid) = scanner.csid(position)
+                    && let Some(stream) = self.streams.iter_mut().find(|s| s.csid == csid)
+                {
+                    stream.stale = false;
+                }
                 scanner.drain(position, |at, bytes| self.data(at, bytes, sink));
             }
         }

@@ -3,7 +3,6 @@
 
 use wire::rtmp::chunk::Basic;
 
-use super::PORT;
 use super::chunks::{self, Assembler, Message, Sink, Trouble, What};
 use super::handshake::Half;
 use crate::flow::{At, ConnInfo, Dir};
@@ -58,6 +57,8 @@ pub(crate) struct Follower {
     from_start: bool,
     ports: [u16; 2],
     late: bool,
+    /// Bytes looked through after joining late.
+    looked: u64,
     other: bool,
     certain: bool,
 }
@@ -77,6 +78,7 @@ impl Follower {
             from_start: info.client_known,
             ports: [info.a.port(), info.b.port()],
             late: false,
+            looked: 0,
             other: false,
             certain: false,
         }
@@ -92,13 +94,12 @@ impl Follower {
         self.certain
     }
 
-    /// In the middle of a stream it is looked for on its own port only.
-    fn join_late(&mut self) -> bool {
-        let [a, b] = self.ports;
-        if self.late || self.from_start || (a == PORT) == (b == PORT) {
+    /// Takes up a connection whose beginning the capture lacks.
+    fn join_late(&mut self, bytes: &[u8]) -> bool {
+        if self.late || self.from_start || super::is_tls(bytes) {
             return false;
         }
-        self.client = Some(if b == PORT { Dir::AToB } else { Dir::BToA });
+        self.client = Some(super::client_by_port(self.ports));
         self.late = true;
         let side = || Side { hello: Half::done(), chunks: Assembler::in_the_middle() };
         self.sides = [side(), side()];
@@ -110,12 +111,15 @@ impl Follower {
         if self.other || bytes.is_empty() {
             return;
         }
+        if !self.from_start && !self.late && super::handshake::is_chunk(bytes) {
+            self.join_late(bytes);
+        }
         let client = *self.client.get_or_insert(dir);
         let [a, b] = &mut self.sides;
         let (side, peer) = if dir == Dir::AToB { (a, b) } else { (b, a) };
         let rest = if side.hello.is_done() { bytes } else { side.hello.push(bytes) };
         if !side.hello.is_plausible() {
-            if self.join_late() {
+            if self.join_late(bytes) {
                 return self.data(dir, at, bytes, events);
             }
             self.other = true;
@@ -131,7 +135,13 @@ impl Follower {
         side.chunks.data(chunks::advance(at, shaken), rest, &mut teller);
         let (messages, desync) = (teller.messages, teller.desync);
         self.certain |= messages > 0;
-        self.other |= desync && !self.certain;
+        if desync && !self.certain && !self.join_late(bytes) {
+            self.other = true;
+        }
+        if self.late && !self.certain {
+            self.looked = self.looked.saturating_add(bytes.len() as u64);
+            self.other |= self.looked > super::MAX_LOOKED;
+        }
     }
 
     /// Passes over bytes that the capture lacks.

@@ -9,6 +9,15 @@ const RANDOM: [u64; 2] = [9, 1 + PACKET as u64 + 8];
 /// How many of them are compared.
 const SAMPLE: usize = 16;
 
+/// True where bytes that begin with 3 are no version byte but the header of a message on chunk stream 3: what stands
+/// in the place of the type and of the message stream is a time and chance in a handshake.
+pub(super) fn is_chunk(bytes: &[u8]) -> bool {
+    let Some(&[3, _, _, _, high, _, _, type_id, id, 0, 0, 0]) = bytes.first_chunk::<12>() else {
+        return false;
+    };
+    high == 0 && matches!(type_id, 1..=6 | 8 | 9 | 15..=20 | 22) && id < 16
+}
+
 /// One direction of a handshake: nothing is kept but a few sample bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Half {
@@ -108,6 +117,15 @@ mod tests {
             assert!(client.is_done() && server.is_done());
             assert!(server.echoes(&client) && client.is_plausible());
         }
+    }
+
+    #[test]
+    fn a_command_is_no_handshake() {
+        let command = [3, 0, 0, 0, 0, 0, 25, 20, 1, 0, 0, 0, 2, 0, 4];
+        assert!(is_chunk(&command) && !is_chunk(&command[..11]));
+        let mut hello = vec![3];
+        write_hello(&mut hello, 1, 1);
+        assert!(!is_chunk(&hello));
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! Follows RTMP connections.
 //!
 //! A connection is taken for RTMP by its handshake, whatever its port: a version byte of 3, packets of 1536
-//! bytes both ways, and behind them a chunk header that makes sense. Nothing is kept of what cannot be one.
+//! bytes both ways, and behind them a chunk header that makes sense. Where the capture lacks the beginning, a run of
+//! chunks decides. Nothing is kept of what cannot be one.
 
 mod body;
 mod chunk_stream;
 mod chunks;
 mod connection;
 mod declared;
+mod evidence;
 pub(crate) mod follow;
 mod handshake;
+#[cfg(test)]
+mod holes;
 mod media;
 mod resync;
 #[cfg(test)]
@@ -26,6 +30,8 @@ use model::Role;
 
 /// The port registered for RTMP.
 const PORT: u16 = 1935;
+/// Bytes of a connection joined late that are looked through for chunks before it is taken for something else.
+const MAX_LOOKED: u64 = 2 << 20;
 
 /// What a connection turned out to be, so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct Tracker {
     late: Option<At>,
     from_start: bool,
     ports: [u16; 2],
+    /// Bytes looked through after joining late.
+    looked: u64,
 }
 
 /// One direction.
@@ -114,17 +122,17 @@ impl Tracker {
             late: None,
             from_start: info.client_known,
             ports: [info.a.port(), info.b.port()],
+            looked: 0,
         }
     }
 
-    /// Takes up a connection on RTMP's port whose beginning the capture lacks; false for all others. In the middle
-    /// of a stream RTMP is recognised by a run of chunks, and looking for one everywhere is not worth it.
-    fn join_late(&mut self, at: At) -> bool {
-        let [a, b] = self.ports;
-        if self.late.is_some() || self.from_start || (a == PORT) == (b == PORT) {
+    /// Takes up a connection whose beginning the capture lacks, on whatever port; false where it does not lack it. RTMP
+    /// is recognised by a run of chunks then.
+    fn join_late(&mut self, at: At, bytes: &[u8]) -> bool {
+        if self.late.is_some() || self.from_start || is_tls(bytes) {
             return false;
         }
-        self.client = Some(if b == PORT { Dir::AToB } else { Dir::BToA });
+        self.client = Some(client_by_port(self.ports));
         self.late = Some(at);
         self.sides = [Side::in_the_middle(), Side::in_the_middle()];
         self.connection.hole(true);
@@ -141,13 +149,16 @@ impl Tracker {
         if self.verdict == Verdict::Other || bytes.is_empty() {
             return;
         }
+        if !self.from_start && self.late.is_none() && handshake::is_chunk(bytes) {
+            self.join_late(at, bytes);
+        }
         // Where no SYN was seen the side that speaks first is the client.
         let client = *self.client.get_or_insert(dir);
         let [a, b] = &mut self.sides;
         let (side, peer) = if dir == Dir::AToB { (a, b) } else { (b, a) };
         let rest = if side.hello.is_done() { bytes } else { side.hello.push(bytes) };
         if !side.hello.is_plausible() {
-            if self.join_late(at) {
+            if self.join_late(at, bytes) {
                 return self.data(dir, at, bytes);
             }
             self.verdict = Verdict::Other;
@@ -164,7 +175,12 @@ impl Tracker {
             // The first header decides; an echo of the other side's random bytes settles it before.
             if echoed || *messages > 0 {
                 self.verdict = Verdict::Rtmp;
-            } else if desync {
+            } else if self.late.is_some() {
+                self.looked = self.looked.saturating_add(rest.len() as u64);
+                if self.looked > MAX_LOOKED {
+                    self.verdict = Verdict::Other;
+                }
+            } else if desync && !self.join_late(at, rest) {
                 self.verdict = Verdict::Other;
             }
         }
@@ -304,6 +320,18 @@ impl Tracker {
         let notes = connection.notes.into_vec();
         Outcome { client, sessions, notes, judged, clean, tc_url: connection.tc_url }
     }
+}
+
+/// The client of a connection whose beginning the capture lacks: not the side with RTMP's port, or the one with the
+/// higher port.
+fn client_by_port([a, b]: [u16; 2]) -> Dir {
+    let server_is_a = if (a == PORT) == (b == PORT) { a < b } else { a == PORT };
+    if server_is_a { Dir::BToA } else { Dir::AToB }
+}
+
+/// True where a segment begins like a TLS record: nothing can be found inside.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x14..=0x17, 3, 0..=4, length, ..] if *length <= 0x41)
 }
 
 impl Side {
