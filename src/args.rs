@@ -150,7 +150,7 @@ pub struct Publish {
     /// How packets travel to an rtsp:// URL [default: tcp].
     #[arg(long, value_enum, value_name = "TRANSPORT")]
     pub over: Option<Over>,
-    /// Begin again at the end of the file.
+    /// Begin again at the end of the file, when its longest track is over: tracks stay in step.
     #[arg(long)]
     pub r#loop: bool,
 }

@@ -105,7 +105,7 @@ fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     let directory = directory.path();
     let server = start(directory, 4);
     let he_aac = root().join("../shared/media/h264_heaac_v1.mp4");
-    let mut paths = vec!["live/moving"];
+    let mut paths = vec!["live/moving", "live/jumps"];
     if he_aac.is_file() {
         paths.push("live/he-aac");
     } else {
@@ -114,7 +114,8 @@ fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     let urls: Vec<String> = paths.iter().map(|path| playlist(server.hls, path)).collect();
     let player = Player::open(directory, &hls_js, &urls);
     let moving = publishes_moving_pictures(directory, "8", &server.url("live/moving"));
-    let looped = (paths.len() > 1).then(|| {
+    let jumps = jumps_by_an_hour(directory, &server.url("live/jumps"));
+    let looped = (paths.len() > 2).then(|| {
         let (clip, url) = (he_aac.to_str().unwrap(), server.url("live/he-aac"));
         let arguments =
             ["-nostdin", "-re", "-stream_loop", "3", "-i", clip, "-t", "8", "-c", "copy", "-f", "flv", &url];
@@ -127,14 +128,31 @@ fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     assert!(viewer["agent"].as_str().unwrap().contains("Chrome"), "{viewer}");
     for _ in &paths {
         let report = player.report();
-        let moves = report["url"] == urls[0].as_str();
-        // The clip's AudioSpecificConfig does not say that it is HE-AAC: only a decoder finds out.
-        let codecs = if moves { "avc1.64001e,mp4a.40.2" } else { "avc1.4d400d,mp4a.40.2" };
-        watched_to_the_end(&report, codecs, (320, 180));
+        let place = urls.iter().position(|url| report["url"] == url.as_str());
+        // The third clip's AudioSpecificConfig does not say that it is HE-AAC: only its frames do.
+        let (codecs, size) = match place {
+            Some(0) => ("avc1.64001e,mp4a.40.2", (320, 180)),
+            Some(1) => ("avc1.64001e,mp4a.40.2", (640, 360)),
+            _ => ("avc1.4d400d,mp4a.40.5", (320, 180)),
+        };
+        watched_to_the_end(&report, codecs, size);
     }
+    let list = List::read(&get(server.hls, "/live/jumps/stream.m3u8").text());
+    assert_eq!(list.segments.iter().filter(|s| s.broken).count(), 1, "{list:?}");
     moving.ended_well();
+    jumps.ended_well();
     looped.map(Peer::ended_well);
     server.stop();
+}
+
+/// Publishes the clip, in the middle of which an hour goes by.
+fn jumps_by_an_hour(directory: &Path, url: &str) -> Peer {
+    let clip = clip();
+    let video = "setts=dts=DTS+3600000*gte(DTS\\,4000):pts=PTS+3600000*gte(DTS\\,4000)";
+    let audio = "setts=ts=TS+3600000*gte(TS\\,4000)";
+    let arguments = ["-nostdin", "-re", "-i", clip.to_str().unwrap(), "-c", "copy"];
+    let arguments = [&arguments[..], &["-bsf:v", video, "-bsf:a", audio, "-f", "flv", url]].concat();
+    Peer::start(directory, "ffmpeg-jumps", "ffmpeg", &arguments)
 }
 
 #[test]
@@ -266,6 +284,7 @@ fn two_parsers_read_in_every_playlist_what_is_meant() {
     for variant in [live, Variant::read(&stage.fetch("index.m3u8").text())] {
         assert_eq!(variant.codecs, "avc1.64001e,mp4a.40.2");
         assert_eq!((variant.size, variant.frame_rate), ((640, 360), 25.0));
+        assert!(variant.independent);
         let peak = stage.rates.values().copied().fold(0.0, f64::max);
         let mean = stage.rates.values().sum::<f64>() / stage.rates.len() as f64;
         let declared = variant.bandwidth as f64;
@@ -281,7 +300,7 @@ fn two_parsers_read_in_every_playlist_what_is_meant() {
     let (start, lists) = (stage.lists[0].first, &stage.lists);
     for (at, list) in lists.iter().enumerate() {
         assert_eq!((list.target, list.version), (2, 6), "the target duration stays");
-        assert!(list.segments.len() <= 3);
+        assert!(list.segments.len() <= 3 && list.independent);
         for (number, segment) in (list.first..).zip(&list.segments) {
             assert!(segment.seconds.round() <= 2.0 && (segment.seconds - 2.0).abs() < 0.1, "{list:?}");
             assert_eq!(

@@ -340,6 +340,8 @@ fn times_that_jump_by_hours_cost_nobody_a_frame() {
     let list = List::read(&get(server.hls, "/live/jumps/stream.m3u8").text());
     assert!(list.ended && list.target == 2, "{list:?}");
     assert!(list.segments.iter().all(|s| s.seconds > 0.5 && s.seconds.round() <= 2.0), "{list:?}");
+    let broken: Vec<bool> = list.segments.iter().map(|s| s.broken).collect();
+    assert_eq!(broken, [false, true, true, true], "a discontinuity at every jump");
 
     let finished = wait_for("the recording's end", || recordings(&server, "finished").pop());
     assert_eq!(recordings(&server, "finished").len(), 1, "one session, one file");

@@ -16,6 +16,7 @@ use wire::flv::file::{Reader, Step};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 
 use crate::sample::{Clip, Tag};
+use crate::span::{MS, Span};
 
 /// Read of an FLV file at a time.
 const READ: usize = 256 * 1024;
@@ -57,15 +58,17 @@ impl fmt::Display for FeedError {
 impl std::error::Error for FeedError {}
 
 /// What a file or a clip holds, in the order it is due: as tags, for RTMP, or as units. Take one or the other.
+///
+/// The next round begins when the longest track of this one is over, to the sample; a shorter track pauses until
+/// then, so that tracks stay in step.
 #[derive(Debug)]
 pub struct Feed {
     source: Source,
-    /// Milliseconds of the rounds before this one.
+    /// Nanoseconds of the rounds before this one.
     offset: u64,
     /// Earliest time of this round.
     first: Option<u32>,
-    /// Of video and audio: the last time, and its distance from the one before.
-    steps: [Option<(u32, u32)>; 2],
+    span: Span,
     /// Makes units of tags.
     demuxer: Demuxer,
     units: VecDeque<(Unit, u64)>,
@@ -111,7 +114,7 @@ impl Feed {
 
     fn of(source: Source) -> Self {
         let (demuxer, units) = (Demuxer::new(), VecDeque::new());
-        Self { source, offset: 0, first: None, steps: [None; 2], demuxer, units }
+        Self { source, offset: 0, first: None, span: Span::default(), demuxer, units }
     }
 
     /// The next tag with its time since the feed began, in milliseconds; `None` at the end of a round.
@@ -139,8 +142,7 @@ impl Feed {
             let Some((piece, due)) = self.piece()? else { return Ok(None) };
             match piece {
                 Piece::Unit(Unit::Frame(mut frame)) => {
-                    let offset = i64::try_from(self.offset).unwrap_or(i64::MAX);
-                    let offset = rescale(offset, 1000, frame.track.clock);
+                    let offset = ticks(self.offset, frame.track.clock);
                     frame.dts = frame.dts.saturating_add(offset);
                     frame.pts = frame.pts.saturating_add(offset);
                     self.units.push_back((Unit::Frame(frame), due));
@@ -172,35 +174,29 @@ impl Feed {
             Source::Mp4(mp4) => mp4.next()?.map(Piece::Unit),
         };
         let Some(piece) = piece else { return Ok(None) };
-        let (kind, time) = match (&piece, &self.source) {
-            (Piece::Tag(Tag::Media(kind, time, _)), _) => (*kind, *time),
-            (Piece::Unit(Unit::Frame(frame)), Source::Mp4(mp4)) => {
-                (message_kind(frame.track.kind()), mp4.time(frame))
+        let time = match (&piece, &self.source) {
+            (Piece::Tag(Tag::Media(kind, time, body)), _) => {
+                self.span.tag(*kind, *time, body);
+                *time
             }
-            _ => return Ok(Some((piece, self.offset))),
+            (Piece::Unit(Unit::Frame(frame)), Source::Mp4(mp4)) => {
+                self.span.frame(message_kind(frame.track.kind()), frame, mp4.nanoseconds(frame));
+                mp4.time(frame)
+            }
+            _ => return Ok(Some((piece, milliseconds(self.offset)))),
         };
         let first = *self.first.get_or_insert(time);
-        let step = &mut self.steps[usize::from(kind == MediaKind::Audio)];
-        let length = step.map_or(0, |(before, length)| match time.saturating_sub(before) {
-            0 => length,
-            longer => longer,
-        });
-        *step = Some((time, length));
-        let due = self.offset + u64::from(time.saturating_sub(first));
+        let due = milliseconds(self.offset + u64::from(time.saturating_sub(first)) * MS);
         Ok(Some((piece, due)))
     }
 
-    /// Begins the next round: its first tag is due when the last one of this round is over.
+    /// Begins the next round: its first tag is due when this round is over.
     pub fn again(&mut self) -> Result<(), FeedError> {
-        let Some(first) = self.first.take() else { return Err(FeedError::Empty(self.name())) };
-        let ends = self.steps.iter().flatten().map(|(last, length)| last.saturating_add(*length));
-        let end = match &self.source {
-            Source::Clip { clip, .. } => clip.period_ms,
-            _ => ends.max().unwrap_or(first),
-        };
+        if self.first.take().is_none() {
+            return Err(FeedError::Empty(self.name()));
+        }
         // A round without a length would never let anybody sleep.
-        self.offset += u64::from(end.saturating_sub(first).max(1));
-        self.steps = [None; 2];
+        self.offset += std::mem::take(&mut self.span).period().max(MS);
         match &mut self.source {
             Source::Clip { next, .. } => *next = 0,
             Source::Flv(flv) => flv.rewind()?,
@@ -347,11 +343,29 @@ impl Mp4 {
         }
     }
 
+    /// The same in nanoseconds.
+    fn nanoseconds(&self, frame: &Frame) -> u64 {
+        let since = frame.dts.saturating_add(rescale(self.shift.unwrap_or(0), 1000, frame.track.clock));
+        let exact = i128::from(since.max(0)) * 1_000_000_000 / i128::from(frame.track.clock.max(1));
+        u64::try_from(exact).unwrap_or(u64::MAX)
+    }
+
     /// When a frame is due, in milliseconds from the first one.
     fn time(&self, frame: &Frame) -> u32 {
         let time = frame.dts_ms().saturating_add(self.shift.unwrap_or(0));
         u32::try_from(time.max(0)).unwrap_or(u32::MAX)
     }
+}
+
+/// Nanoseconds in milliseconds, rounded to the nearest.
+fn milliseconds(nanoseconds: u64) -> u64 {
+    (nanoseconds + MS / 2) / MS
+}
+
+/// Nanoseconds in ticks of a clock, rounded to the nearest.
+fn ticks(nanoseconds: u64, clock: u32) -> i64 {
+    let exact = u128::from(nanoseconds) * u128::from(clock) + 500_000_000;
+    i64::try_from(exact / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
 /// A unit as a tag; its time is told beside it.
@@ -389,19 +403,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gives_the_same_tags_as_the_clip_round_for_round() {
+    fn a_file_gives_the_same_tags_as_the_clip_round_for_round_without_a_seam() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/h264-aac.flv");
         let mut file = Feed::file(&path).unwrap();
         let mut clip = Feed::clip(Clip::sample().unwrap());
         let first = round(&mut file);
-        assert_eq!(first.len(), 201 + 377);
-        let kept: Vec<_> = first.iter().copied().filter(|tag| tag.1 < 8000).collect();
-        assert_eq!(round(&mut clip), kept);
-        file.again().unwrap();
-        clip.again().unwrap();
-        // The second round begins when the first is over: after 8 s of pictures in the clip, in the file after its
-        // last audio frame, which begins at 8059 ms.
-        assert_eq!((round(&mut file)[0].1, round(&mut clip)[0].1), (8081, 8000));
+        assert_eq!(first.len(), 201 + 376);
+        assert_eq!(round(&mut clip), first);
+        for n in 1..50 {
+            file.again().unwrap();
+            clip.again().unwrap();
+            let next: Vec<_> = first.iter().map(|(kind, due, size)| (*kind, due + n * 8000, *size)).collect();
+            assert_eq!((&round(&mut file), &round(&mut clip)), (&next, &next));
+        }
+    }
+
+    #[test]
+    fn rounds_of_frames_join_to_the_sample() {
+        assert_eq!(ticks(2_133_333_333, 48_000), 102_400);
+        assert_eq!((1..1000).map(|n| ticks(2_133_333_333 * n, 48_000)).max(), Some(102_400 * 999));
+        assert_eq!(milliseconds(2_133_500_000), 2134);
     }
 
     #[test]

@@ -9,4 +9,5 @@ pub mod client;
 pub mod demo;
 pub mod feed;
 pub mod sample;
+mod span;
 pub mod url;

@@ -23,8 +23,6 @@ pub enum Tag {
 pub struct Clip {
     /// In the order of the file.
     pub tags: Vec<Tag>,
-    /// Milliseconds from the clip's begin to the begin of its repetition.
-    pub period_ms: u32,
 }
 
 impl Clip {
@@ -37,7 +35,6 @@ impl Clip {
     pub fn from_flv(file: Bytes) -> Result<Self, Error> {
         let mut reader = Reader::new();
         let mut tags = Vec::new();
-        let mut times = Vec::new();
         let mut at = 0;
         loop {
             let input = file.get(at..).unwrap_or_default();
@@ -51,10 +48,7 @@ impl Clip {
                         TAG_AUDIO => tags.push(Tag::Media(MediaKind::Audio, time, body)),
                         // An end of sequence, with which some files end, would end every repetition.
                         TAG_VIDEO if tag.body.get(1) == Some(&2) => {}
-                        TAG_VIDEO => {
-                            times.push(time);
-                            tags.push(Tag::Media(MediaKind::Video, time, body));
-                        }
+                        TAG_VIDEO => tags.push(Tag::Media(MediaKind::Video, time, body)),
                         TAG_SCRIPT => tags.push(Tag::Script(body)),
                         _ => {}
                     }
@@ -62,19 +56,8 @@ impl Clip {
                 }
             }
         }
-        let period_ms = period(&times);
-        // Sound that outlasts the pictures would overlap its own repetition.
-        tags.retain(|tag| !matches!(tag, Tag::Media(_, time, _) if *time >= period_ms));
-        Ok(Self { tags, period_ms })
+        Ok(Self { tags })
     }
-}
-
-/// The last time plus one frame's duration, the mean of the clip.
-fn period(times: &[u32]) -> u32 {
-    let (Some(first), Some(last)) = (times.first(), times.last()) else { return 0 };
-    let steps = u32::try_from(times.iter().filter(|t| *t != first).count()).unwrap_or(u32::MAX);
-    let span = last.saturating_sub(*first);
-    last.saturating_add(span.checked_div(steps).unwrap_or(40))
 }
 
 #[cfg(test)]
@@ -85,10 +68,8 @@ mod tests {
     fn the_sample_is_200_pictures_and_8_s_of_sound() {
         let clip = Clip::sample().unwrap();
         let count = |kind| clip.tags.iter().filter(|t| matches!(t, Tag::Media(k, ..) if *k == kind)).count();
-        // One configuration each besides; 8 s are 375 frames of 1024 samples at 48 kHz, less what the encoder's
-        // delay moves past the end.
-        assert_eq!((count(MediaKind::Video), count(MediaKind::Audio)), (201, 374));
-        assert_eq!(clip.period_ms, 8000);
+        // One configuration each besides; 8 s are 375 frames of 1024 samples at 48 kHz.
+        assert_eq!((count(MediaKind::Video), count(MediaKind::Audio)), (201, 376));
         assert!(clip.tags.iter().any(|t| matches!(t, Tag::Script(_))));
     }
 

@@ -19,6 +19,8 @@ pub struct List {
     pub discontinuities: u64,
     /// EXT-X-ENDLIST.
     pub ended: bool,
+    /// EXT-X-INDEPENDENT-SEGMENTS.
+    pub independent: bool,
     /// What is listed.
     pub segments: Vec<Segment>,
 }
@@ -53,6 +55,8 @@ pub struct Variant {
     pub size: (u64, u64),
     /// FRAME-RATE.
     pub frame_rate: f64,
+    /// EXT-X-INDEPENDENT-SEGMENTS.
+    pub independent: bool,
 }
 
 /// Every line as quick-m3u8 types it; a tag that it does not know is none that we write.
@@ -110,6 +114,7 @@ impl List {
             first: list.media_sequence,
             discontinuities: list.discontinuity_sequence,
             ended: list.end_list,
+            independent: list.independent_segments,
         }
     }
 
@@ -129,6 +134,7 @@ impl List {
                     Tag::MediaSequence(t) => list.first = t.media_sequence(),
                     Tag::DiscontinuitySequence(t) => list.discontinuities = t.discontinuity_sequence(),
                     Tag::Endlist(_) => list.ended = true,
+                    Tag::IndependentSegments(_) => list.independent = true,
                     Tag::Discontinuity(_) => open.broken = true,
                     Tag::Map(t) => open.map = t.uri().to_owned(),
                     Tag::Inf(t) => open.seconds = t.duration(),
@@ -177,6 +183,7 @@ impl Variant {
             codecs: variant.codecs.unwrap(),
             size: (size.width, size.height),
             frame_rate: variant.frame_rate.unwrap(),
+            independent: list.independent_segments,
         }
     }
 
@@ -185,6 +192,7 @@ impl Variant {
         for line in tags(text) {
             match line {
                 HlsLine::Uri(uri) => variant.uri = uri.into_owned(),
+                HlsLine::KnownTag(KnownTag::Hls(Tag::IndependentSegments(_))) => variant.independent = true,
                 HlsLine::KnownTag(KnownTag::Hls(Tag::StreamInf(t))) => {
                     let size = t.resolution().unwrap();
                     variant.bandwidth = t.bandwidth();

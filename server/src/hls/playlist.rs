@@ -14,7 +14,7 @@ use session::Time;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::segmenter::{Made, Opening};
+use super::segmenter::{About, Made};
 
 /// Target durations for which a file of the shelf may be kept by caches.
 pub const LIFETIME: u64 = 20;
@@ -44,6 +44,9 @@ pub struct Shelf {
     ended: Option<Time>,
     unfit: bool,
     rate: Measured,
+    about: About,
+    /// True until a segment had to begin between key frames.
+    independent: bool,
 }
 
 #[derive(Debug)]
@@ -56,20 +59,19 @@ struct Segment {
     init: Arc<Init>,
 }
 
-/// An initialisation section and what the multivariant playlist says of it.
+/// An initialisation section.
 #[derive(Debug)]
 struct Init {
     name: u64,
-    opening: Opening,
+    bytes: Bytes,
 }
 
-/// Bit rates and frame rate since the encoding last changed.
+/// Bit rates since the encoding last changed.
 #[derive(Debug, Default)]
 struct Measured {
     bytes: u64,
     micros: u64,
     peak: u64,
-    pictures: u64,
 }
 
 impl Shelf {
@@ -88,6 +90,8 @@ impl Shelf {
             ended: None,
             unfit: false,
             rate: Measured::default(),
+            about: About::default(),
+            independent: true,
         }
     }
 
@@ -122,13 +126,16 @@ impl Shelf {
     pub fn add(&mut self, made: Made, least: u64, now: Time) {
         let seconds = made.micros.saturating_add(500_000).div_euclid(1_000_000);
         self.target.get_or_insert(seconds.max(least).max(1));
-        if let Some(opening) = made.opening {
+        self.broken |= made.broken;
+        self.independent &= made.key;
+        if let Some(bytes) = made.opening {
             self.broken |= self.opening.is_some();
-            self.opening = Some(Arc::new(Init { name: self.next, opening }));
+            self.opening = Some(Arc::new(Init { name: self.next, bytes }));
             self.rate = Measured::default();
         }
         let Some(init) = self.opening.clone() else { return };
-        self.rate.add(&made.bytes, made.micros, made.pictures);
+        self.rate.add(&made.bytes, made.micros);
+        self.about = made.about;
         self.listed.push_back(Segment {
             number: self.next,
             micros: made.micros,
@@ -177,16 +184,29 @@ impl Shelf {
         self.ended.is_none_or(|at| now.since(at) < stay)
     }
 
+    /// How both playlists begin. Segments are independent as a rule (RFC 8216 §4.3.5.1); once one was not, the
+    /// path makes no such promise any more.
+    fn head(&self) -> String {
+        let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:6\n");
+        if self.independent {
+            text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
+        text
+    }
+
     /// The multivariant playlist; `None` before the first segment. `query` goes behind the URI in it.
     pub fn multivariant(&self, query: &str) -> Option<String> {
-        let init = &self.listed.back()?.init;
-        let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-STREAM-INF:");
+        self.listed.back()?;
+        let mut text = self.head();
+        text.push_str("#EXT-X-STREAM-INF:");
         let _ =
             write!(text, "BANDWIDTH={},AVERAGE-BANDWIDTH={}", self.rate.declared_peak(), self.rate.average());
-        let _ = write!(text, ",CODECS=\"{}\"", init.opening.codecs);
-        if let Some((width, height)) = init.opening.size {
+        let _ = write!(text, ",CODECS=\"{}\"", self.about.codecs);
+        if let Some((width, height)) = self.about.size {
             let _ = write!(text, ",RESOLUTION={width}x{height}");
-            let _ = write!(text, ",FRAME-RATE={:.3}", self.rate.frame_rate());
+        }
+        if let Some(rate) = self.about.frame_rate {
+            let _ = write!(text, ",FRAME-RATE={rate:.3}");
         }
         let _ = write!(text, "\nstream.m3u8{query}\n");
         Some(text)
@@ -195,7 +215,7 @@ impl Shelf {
     /// The media playlist; `None` before the first segment. `query` goes behind every URI in it.
     pub fn media(&self, query: &str) -> Option<String> {
         let (first, target) = (self.listed.front()?, self.target?);
-        let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:6\n");
+        let mut text = self.head();
         let _ = write!(text, "#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:{}\n", first.number);
         if self.discontinuities > 0 || self.listed.iter().any(|s| s.broken) {
             let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities);
@@ -232,7 +252,7 @@ impl Shelf {
             return self.segments().find(|s| s.number == number).map(|s| s.bytes.clone());
         }
         let number = numeral(name.strip_prefix("init-")?.strip_suffix(".mp4")?)?;
-        self.segments().find(|s| s.init.name == number).map(|s| s.init.opening.bytes.clone())
+        self.segments().find(|s| s.init.name == number).map(|s| s.init.bytes.clone())
     }
 }
 
@@ -243,11 +263,10 @@ fn numeral(text: &str) -> Option<u64> {
 }
 
 impl Measured {
-    fn add(&mut self, bytes: &Bytes, micros: u64, pictures: usize) {
+    fn add(&mut self, bytes: &Bytes, micros: u64) {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         self.micros = self.micros.saturating_add(micros);
         self.peak = self.peak.max(rate(bytes.len() as u64, micros));
-        self.pictures = self.pictures.saturating_add(pictures as u64);
     }
 
     fn declared_peak(&self) -> u64 {
@@ -256,11 +275,6 @@ impl Measured {
 
     fn average(&self) -> u64 {
         rate(self.bytes, self.micros).max(1)
-    }
-
-    fn frame_rate(&self) -> f64 {
-        // Both numbers are far below 2^52.
-        self.pictures as f64 * 1e6 / self.micros.max(1) as f64
     }
 }
 

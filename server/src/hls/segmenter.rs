@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use media::mp4::{Fragment, Fragmenter, carries, codec_string, init_section, picture_size};
+use media::mp4::{Fragment, Fragmenter, carries, init_section, picture_size};
 use media::{Frame, Kind, Track};
 use time::OffsetDateTime;
 
@@ -20,43 +20,39 @@ const MOST_FRAMES: usize = 20_000;
 /// Nanoseconds that the dates may drift from the clock before they are set anew.
 const DRIFT: u128 = 2_000_000_000;
 
+/// Microseconds after which a segment may end early, where the publisher's times jump.
+const EARLY: u64 = 1_000_000;
+/// Microseconds by which times that jump differ from times that only drift.
+const JUMP: u64 = 1_000_000;
+
 /// A finished segment.
 #[derive(Debug)]
 pub struct Made {
-    /// The initialisation section, where it is new with this segment.
-    pub opening: Option<Opening>,
+    /// The initialisation section (ftyp and moov), where it is new with this segment.
+    pub opening: Option<Bytes>,
     /// moof and mdat.
     pub bytes: Bytes,
     /// Duration in microseconds.
     pub micros: u64,
-    /// Pictures in it.
-    pub pictures: usize,
     /// When its first frame was live.
     pub date: OffsetDateTime,
     /// True where it begins with a key frame.
     pub key: bool,
+    /// True where the publisher's times jumped since the segment before.
+    pub broken: bool,
+    /// What the multivariant playlist says.
+    pub about: About,
 }
 
-/// An initialisation section and what the multivariant playlist says of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// ftyp and moov.
-    pub bytes: Bytes,
+/// What the multivariant playlist says of the encoding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
     /// As RFC 6381 writes them, a comma between.
     pub codecs: String,
     /// Width and height in pixels.
     pub size: Option<(u16, u16)>,
-}
-
-impl Opening {
-    fn of(tracks: &[Arc<Track>]) -> Self {
-        let codecs: Vec<String> = tracks.iter().filter_map(|t| codec_string(t)).collect();
-        Self {
-            bytes: Bytes::from(init_section(tracks, &[]).0),
-            codecs: codecs.join(","),
-            size: tracks.iter().find_map(|t| picture_size(t)),
-        }
-    }
+    /// Pictures per second.
+    pub frame_rate: Option<f64>,
 }
 
 /// Cuts one publisher's frames into segments.
@@ -68,11 +64,14 @@ pub struct Segmenter {
     target: Option<u64>,
     tracks: Vec<Arc<Track>>,
     open: Option<Fragmenter>,
-    opening: Option<Opening>,
+    opening: Option<Bytes>,
     /// True once a frame was taken by `open`.
     begun: bool,
     /// Microseconds of all segments so far.
     end: u64,
+    /// What the publisher's times differ by from the open segment's, and whether they jumped where it began.
+    offset: Option<i64>,
+    broken: bool,
     /// Where the newest key frame stands, in microseconds from the first segment on.
     last_key: u64,
     /// Where the open segment begins, in dates.
@@ -95,6 +94,8 @@ impl Segmenter {
             opening: None,
             begun: false,
             end,
+            offset: None,
+            broken: false,
             last_key,
             date: None,
             made,
@@ -113,6 +114,7 @@ impl Segmenter {
         }
         self.cut(None);
         (self.open, self.begun, self.opening) = (Fragmenter::new(&self.tracks), false, None);
+        (self.offset, self.broken) = (None, false);
     }
 
     /// True where tracks are known and none of them can be carried.
@@ -131,6 +133,8 @@ impl Segmenter {
         if !self.begun && !start {
             return;
         }
+        let offset = open.offset(frame);
+        let jumped = start && self.offset.zip(offset).is_some_and(|(old, new)| old.abs_diff(new) > JUMP);
         if self.begun {
             let length = open.length_before(frame);
             let limit = self.target.map_or(FIRST, |target| target.saturating_add(GRACE));
@@ -141,6 +145,7 @@ impl Segmenter {
                 // Rather a short segment than one that has to be cut between key frames.
                 let group = at.saturating_sub(std::mem::replace(&mut self.last_key, at));
                 let next = length.saturating_add(group);
+                due |= jumped && length >= EARLY.min(self.least);
                 due |= length >= self.least || (picture && self.target.is_some() && next > limit);
             }
             if due {
@@ -148,9 +153,12 @@ impl Segmenter {
             }
         }
         self.begun = true;
+        if start && open_is_empty(self.open.as_ref()) {
+            (self.offset, self.broken) = (offset, jumped);
+        }
         // The dates go on by the media's own time, unless that has left the clock behind or run ahead of it.
         let date = self.date.get_or_insert(now);
-        if self.open.as_ref().is_some_and(|open| open.held() == 0)
+        if open_is_empty(self.open.as_ref())
             && now.unix_timestamp_nanos().abs_diff(date.unix_timestamp_nanos()) > DRIFT
         {
             *date = now;
@@ -179,8 +187,9 @@ impl Segmenter {
     fn cut(&mut self, next: Option<&Frame>) {
         let Some(open) = &mut self.open else { return };
         let Some(fragment) = open.cut(next) else { return };
-        let Fragment { duration, pictures, key, .. } = fragment;
-        let opening = Opening::of(&open.tracks());
+        let Fragment { duration, key, .. } = fragment;
+        let tracks = open.tracks();
+        let opening = Bytes::from(init_section(&tracks, &[]).0);
         let news = self.opening.as_ref() != Some(&opening);
         if news {
             self.opening = Some(opening.clone());
@@ -193,11 +202,20 @@ impl Segmenter {
             opening: news.then_some(opening),
             bytes: fragment.to_bytes(),
             micros: duration.max(1),
-            pictures,
             date: millisecond(date),
             key,
+            broken: std::mem::take(&mut self.broken),
+            about: About {
+                codecs: fragment.codecs,
+                size: tracks.iter().find_map(|t| picture_size(t)),
+                frame_rate: fragment.frame_rate,
+            },
         });
     }
+}
+
+fn open_is_empty(open: Option<&Fragmenter>) -> bool {
+    open.is_some_and(|open| open.held() == 0)
 }
 
 fn millisecond(date: OffsetDateTime) -> OffsetDateTime {

@@ -110,6 +110,7 @@ struct List {
     first: u64,
     discontinuities: u64,
     ended: bool,
+    independent: bool,
     segments: Vec<Listed>,
 }
 
@@ -135,6 +136,7 @@ impl List {
                         "EXT-X-MEDIA-SEQUENCE" => list.first = number(),
                         "EXT-X-DISCONTINUITY-SEQUENCE" => list.discontinuities = number(),
                         "EXT-X-DISCONTINUITY" => open.broken = true,
+                        "EXT-X-INDEPENDENT-SEGMENTS" => list.independent = true,
                         "EXT-X-ENDLIST" => list.ended = true,
                         "EXT-X-PROGRAM-DATE-TIME" => open.date = tag.wanted().unwrap().text.to_owned(),
                         "EXT-X-MAP" => open.map = tag.attribute("URI").map(|v| v.text().text.to_owned()),
@@ -231,10 +233,82 @@ fn the_target_duration_holds_even_where_key_frames_become_rare() {
     for n in 0..500 {
         stage.picture(n * 40, n % 50 == 0, n * 40);
     }
+    let promised = |stage: &Stage| {
+        let multivariant = stage.shelf.multivariant("").unwrap();
+        (stage.list().independent, multivariant.contains("\n#EXT-X-INDEPENDENT-SEGMENTS\n"))
+    };
+    assert_eq!(promised(&stage), (true, true), "every segment begins with a key frame");
     for n in 500..2000 {
         stage.picture(n * 40, n % 250 == 0, n * 40);
         let list = stage.list();
         assert!(list.target == 2 && list.segments.iter().all(|s| s.seconds.round() <= 2.0), "{list:?}");
+    }
+    assert_eq!(promised(&stage), (false, false), "no promise that is not kept");
+}
+
+/// A clock that is not to be relied on: what comes at `n` is of another time of day.
+#[test]
+fn times_that_jump_make_a_discontinuity_and_dreams_of_one_picture_none() {
+    const HOUR: i64 = 3_600_000;
+    let mut stage = Stage::new();
+    let (mut seen, mut counted) = (std::collections::BTreeMap::new(), 0);
+    for n in 0..1500i64 {
+        let away = match n {
+            0..200 => 9 * HOUR,
+            // Ahead between two segments, back in the middle of one, on a key frame and between two.
+            200..475 => 14 * HOUR,
+            475..690 => 2 * HOUR,
+            // One picture of another day, and a drift that is none.
+            812 | 901 => -30 * HOUR,
+            1000.. => (n - 1000) * 3,
+            _ => 0,
+        };
+        stage.picture(n * 40 + away, n % 25 == 0, n * 40);
+        if n < 100 {
+            continue;
+        }
+        let list = stage.list();
+        assert_eq!(list.target, 2);
+        for (number, segment) in (list.first..).zip(&list.segments) {
+            assert!(segment.seconds >= 1.0 && segment.seconds.round() <= 2.0, "{list:?}");
+            seen.insert(number, segment.broken);
+        }
+        let before = seen.range(..list.first).filter(|(_, broken)| **broken).count() as u64;
+        assert_eq!(list.discontinuities, before, "breaks that left the list are counted: {list:?}");
+        counted = list.discontinuities;
+    }
+    assert_eq!(counted, 3, "{seen:?}");
+}
+
+#[test]
+fn sbr_that_only_the_frames_tell_of_is_in_the_codecs() {
+    // A fill element of eight bytes: SBR data, and behind it PS data or nothing; then END.
+    let frame = |ps: bool| {
+        let extended = if ps { "1001110".to_owned() + &"01".repeat(11) + "0000000" } else { "0".repeat(36) };
+        let bits = format!("0100{}{}1101{}{extended}111", "110", "1000", "01".repeat(12));
+        let bits = format!("{bits}{}", "0".repeat((8 - bits.len() % 8) % 8));
+        let byte = |bits: &[u8]| bits.iter().fold(0u8, |value, bit| value << 1 | (bit - b'0'));
+        Bytes::from(bits.as_bytes().chunks(8).map(byte).collect::<Vec<u8>>())
+    };
+    // AAC-LC at 24 kHz, of which nothing is said, and at 48 kHz, where no SBR can be.
+    for (config, payload, want) in [
+        ([0x13, 0x10], frame(false), "mp4a.40.5"),
+        ([0x13, 0x10], frame(true), "mp4a.40.29"),
+        ([0x13, 0x10], Bytes::from_static(&[0x21; 60]), "mp4a.40.2"),
+        ([0x11, 0x90], frame(true), "mp4a.40.2"),
+    ] {
+        let mut segmenter = Segmenter::new(LEAST, None);
+        let sound = track(Codec::Aac, config.to_vec());
+        segmenter.track(&sound);
+        for n in 0..500i64 {
+            let (time, payload) = (n * 128 / 3, payload.clone());
+            let frame = Frame { track: Arc::clone(&sound), dts: time, pts: time, key: true, payload };
+            segmenter.frame(&frame, at(time));
+        }
+        let made = segmenter.take();
+        assert!(made.len() > 3);
+        assert!(made.iter().all(|m| m.about.codecs == want), "{want}: {:?}", made[0].about);
+        assert_eq!(made.iter().filter(|m| m.opening.is_some()).count(), 1);
     }
 }
 
@@ -297,7 +371,7 @@ fn what_cannot_be_carried_is_said_and_sound_alone_is_cut_anywhere() {
     let made: Vec<Made> = segmenter.take();
     assert_eq!(made.len(), 5);
     assert!(made.iter().all(|m| m.key && (2_000_000..2_050_000).contains(&m.micros)), "{made:?}");
-    assert_eq!(made[0].opening.as_ref().unwrap().codecs, "mp4a.40.2");
+    assert_eq!(made[0].about.codecs, "mp4a.40.2");
 }
 
 #[test]

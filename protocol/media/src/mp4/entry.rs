@@ -1,21 +1,22 @@
 //! What MP4 and HLS say of a track: its sample entry, its timescale, its codec string.
 
 use wire::Cursor;
-use wire::codec::aac::AudioSpecificConfig;
+use wire::codec::aac::{AudioSpecificConfig, sbr};
 use wire::codec::{avc, hevc};
 use wire::mp4::Writer;
 
 use crate::frame::{Codec, Track};
 
 /// Ticks per second of video: an exact multiple of a millisecond, and the clock of RTP.
-const VIDEO_TIMESCALE: u32 = 90_000;
+pub(super) const VIDEO_TIMESCALE: u32 = 90_000;
 
 /// Whether our fragments can hold a track: H.264, H.265 and AAC whose configuration can be read.
 pub fn carries(track: &Track) -> bool {
     Entry::of(track).is_some()
 }
 
-/// The codec of a track as RFC 6381 writes it: `avc1.64001f`, `mp4a.40.2`; `None` where fragments cannot hold it.
+/// The codec of a track as RFC 6381 writes it: `avc1.64001f`, `mp4a.40.2`; `None` where fragments cannot hold it. What
+/// only the frames tell of AAC is in [`Fragment::codecs`](super::Fragment).
 pub fn codec_string(track: &Track) -> Option<String> {
     Entry::of(track).map(|entry| entry.codecs)
 }
@@ -36,6 +37,10 @@ pub(super) struct Entry {
     /// Channels and Hz.
     pub sound: Option<(u16, u32)>,
     pub codecs: String,
+    /// Pictures per second, as the configuration states them.
+    pub frame_rate: Option<f64>,
+    /// AAC whose frames may carry SBR that the configuration does not tell of.
+    pub may_hide_sbr: bool,
 }
 
 impl Entry {
@@ -45,6 +50,20 @@ impl Entry {
             Codec::H265 => h265(&track.config),
             Codec::Aac => aac(&track.config),
             _ => None,
+        }
+    }
+
+    fn video(size: Option<(u16, u16)>, codecs: String, frame_rate: Option<f64>) -> Self {
+        let (timescale, may_hide_sbr) = (VIDEO_TIMESCALE, false);
+        Self { timescale, frame: None, size, sound: None, codecs, frame_rate, may_hide_sbr }
+    }
+
+    /// The codec string, by what was found in the frames where the configuration is silent.
+    pub fn codecs(&self, found: Option<sbr::Hint>) -> String {
+        match found.filter(|_| self.may_hide_sbr) {
+            Some(sbr::Hint { ps: true, .. }) => "mp4a.40.29".to_owned(),
+            Some(sbr::Hint { sbr: true, .. }) => "mp4a.40.5".to_owned(),
+            _ => self.codecs.clone(),
         }
     }
 
@@ -92,7 +111,7 @@ fn h264(config: &[u8]) -> Option<Entry> {
     let sps = record.first_sps()?.ok()?;
     let codecs = format!("avc1.{:02x}{:02x}{:02x}", record.profile, record.compatibility, record.level);
     let size = Some((pixels(sps.width), pixels(sps.height)));
-    Some(Entry { timescale: VIDEO_TIMESCALE, frame: None, size, sound: None, codecs })
+    Some(Entry::video(size, codecs, sps.frame_rate()))
 }
 
 /// ISO 14496-15 Annex E.3: profile, compatibility bits in reverse, tier and level, constraint bytes.
@@ -109,7 +128,7 @@ fn h265(config: &[u8]) -> Option<Entry> {
         codecs.push_str(&format!(".{byte:x}"));
     }
     let size = Some((pixels(sps.width), pixels(sps.height)));
-    Some(Entry { timescale: VIDEO_TIMESCALE, frame: None, size, sound: None, codecs })
+    Some(Entry::video(size, codecs, None))
 }
 
 fn aac(config: &[u8]) -> Option<Entry> {
@@ -127,5 +146,7 @@ fn aac(config: &[u8]) -> Option<Entry> {
         size: None,
         sound: Some((description.channels.map_or(2, u16::from), record.frequency)),
         codecs: format!("mp4a.40.{object}"),
+        frame_rate: None,
+        may_hide_sbr: record.may_hide_sbr(),
     })
 }

@@ -8,8 +8,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wire::codec::aac::sbr::Probe;
 use wire::mp4::write::{Part, Sample, fragment_head};
 
+use super::cadence::Cadence;
 use super::entry::Entry;
 use crate::clock::rescale;
 use crate::frame::{Frame, Kind, Track};
@@ -52,6 +54,11 @@ pub struct Fragment {
     pub pictures: usize,
     /// True where it begins with a picture that decoding can start at, or has no pictures.
     pub key: bool,
+    /// The tracks' codecs as RFC 6381 writes them, a comma between: SBR and PS that only the frames tell of (ISO 14496-3
+    /// §1.6.5.3) included, as far as frames were seen.
+    pub codecs: String,
+    /// Pictures per second, the nominal rate.
+    pub frame_rate: Option<f64>,
 }
 
 impl Fragment {
@@ -94,6 +101,9 @@ struct Lane {
     /// Where what was cut begins and ends, in ticks.
     cut: Option<(i64, i64)>,
     held: Vec<Held>,
+    cadence: Cadence,
+    /// Looks for SBR that the configuration does not tell of.
+    probe: Probe,
 }
 
 /// What one track has to know of all.
@@ -195,6 +205,24 @@ impl Fragmenter {
         u64::try_from(at.saturating_sub(self.start)).unwrap_or(0)
     }
 
+    /// Microseconds that come on top of a frame's time to put it on the timeline. It stays the same until the publisher's
+    /// times jump. `None` for a frame of a track that it does not hold.
+    pub fn offset(&self, frame: &Frame) -> Option<i64> {
+        let lane = self.lanes.iter().find(|lane| lane.track == frame.track)?;
+        Some(lane.place(frame, &self.others()).1)
+    }
+
+    fn codecs(&self) -> String {
+        let all: Vec<String> =
+            self.lanes.iter().map(|lane| lane.entry.codecs(lane.probe.verdict())).collect();
+        all.join(",")
+    }
+
+    fn frame_rate(&self) -> Option<f64> {
+        let video = self.lanes.iter().find(|lane| lane.track.kind() == Kind::Video)?;
+        video.cadence.rate(video.entry.frame_rate)
+    }
+
     /// Takes a frame. One of a track that it does not hold is ignored.
     pub fn push(&mut self, frame: &Frame) {
         let others = self.others();
@@ -262,6 +290,8 @@ impl Fragmenter {
             frames,
             pictures,
             key,
+            codecs: self.codecs(),
+            frame_rate: self.frame_rate(),
         };
         (self.start, self.end) = (end, end);
         Some(fragment)
@@ -283,6 +313,8 @@ impl Lane {
             shift: 0,
             cut: None,
             held: Vec::new(),
+            cadence: Cadence::default(),
+            probe: Probe::default(),
         })
     }
 
@@ -336,6 +368,12 @@ impl Lane {
         if let Some(last) = self.last {
             dts = dts.max(last.saturating_add(1));
             self.step = dts.saturating_sub(last);
+            if self.entry.size.is_some() {
+                self.cadence.step(self.step);
+            }
+        }
+        if self.entry.may_hide_sbr {
+            self.probe.frame(&frame.payload);
         }
         let composition = rescale(frame.pts.saturating_sub(frame.dts), frame.track.clock, timescale).max(0);
         let pts = dts.saturating_add(composition);

@@ -1,5 +1,6 @@
 //! MP4: fragments out of frames, and frames out of files.
 
+mod cadence;
 mod demux;
 mod entry;
 mod fragment;
