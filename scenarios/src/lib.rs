@@ -8,6 +8,8 @@ pub mod account;
 pub mod client;
 pub mod demo;
 pub mod feed;
+pub mod glob;
 pub mod sample;
+pub mod script;
 mod span;
 pub mod url;

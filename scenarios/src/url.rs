@@ -11,16 +11,21 @@ pub enum Scheme {
     Rtmp,
     /// `rtsp://`, port 554.
     Rtsp,
+    /// `http://`, port 80; nothing is published there.
+    Http,
 }
 
 impl Scheme {
-    const ALL: [Self; 2] = [Self::Rtmp, Self::Rtsp];
+    /// Those that take publishers.
+    const STREAMS: [Self; 2] = [Self::Rtmp, Self::Rtsp];
+    const ALL: [Self; 3] = [Self::Rtmp, Self::Rtsp, Self::Http];
 
     /// Its name, as URLs have it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rtmp => "rtmp",
             Self::Rtsp => "rtsp",
+            Self::Http => "http",
         }
     }
 
@@ -28,6 +33,7 @@ impl Scheme {
         match self {
             Self::Rtmp => 1935,
             Self::Rtsp => 554,
+            Self::Http => 80,
         }
     }
 }
@@ -61,13 +67,21 @@ impl StreamUrl {
     /// Reads a URL.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let wrong = |why: &str| UrlError(format!("{text:?} is no URL to publish to: {why}"));
-        let split = Scheme::ALL.into_iter().find_map(|scheme| {
+        let want = "want rtmp://HOST[:PORT]/PATH or rtsp://HOST[:PORT]/PATH";
+        let url = Self::of(text, &Scheme::STREAMS, want).map_err(wrong)?;
+        if url.path.is_empty() {
+            return Err(wrong("it names no stream"));
+        }
+        Ok(url)
+    }
+
+    /// Reads a URL of one of these schemes, whatever its path.
+    fn of(text: &str, schemes: &[Scheme], want: &'static str) -> Result<Self, &'static str> {
+        let split = schemes.iter().find_map(|scheme| {
             let rest = text.strip_prefix(scheme.name())?.strip_prefix("://")?;
-            Some((scheme, rest))
+            Some((*scheme, rest))
         });
-        let Some((scheme, rest)) = split else {
-            return Err(wrong("want rtmp://HOST[:PORT]/PATH or rtsp://HOST[:PORT]/PATH"));
-        };
+        let (scheme, rest) = split.ok_or(want)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
@@ -78,15 +92,12 @@ impl StreamUrl {
             },
         };
         if host.is_empty() {
-            return Err(wrong("it names no host"));
+            return Err("it names no host");
         }
         let port = match port {
             None => scheme.port(),
-            Some(port) => port.parse().map_err(|_| wrong("its port is no number from 0 to 65535"))?,
+            Some(port) => port.parse().map_err(|_| "its port is no number from 0 to 65535")?,
         };
-        if path.is_empty() {
-            return Err(wrong("it names no stream"));
-        }
         Ok(Self { scheme, host: host.to_owned(), port, path: path.to_owned() })
     }
 
@@ -118,6 +129,38 @@ impl StreamUrl {
     }
 }
 
+/// Where a server serves one protocol: a URL whose path, if it has one, stands before those of the streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetUrl(StreamUrl);
+
+impl TargetUrl {
+    /// Reads a URL of a server.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let want = "want rtmp://HOST[:PORT], rtsp://HOST[:PORT] or http://HOST[:PORT]";
+        let url = StreamUrl::of(text, &Scheme::ALL, want);
+        url.map(Self).map_err(|why| UrlError(format!("{text:?} is no URL of a server: {why}")))
+    }
+
+    /// What it speaks.
+    pub fn scheme(&self) -> Scheme {
+        self.0.scheme
+    }
+
+    /// The server's name and port.
+    pub fn host(&self) -> (&str, u16) {
+        (&self.0.host, self.0.port)
+    }
+
+    /// The URL of a stream. A path that begins with the server's own is not put behind it once more: at
+    /// `rtmp://host/live` both `a` and `live/a` are `rtmp://host/live/a`.
+    pub fn stream(&self, path: &str) -> StreamUrl {
+        let own = self.0.path.trim_matches('/');
+        let has_it = path.strip_prefix(own).is_some_and(|rest| own.is_empty() || rest.starts_with('/'));
+        let path = if has_it { path.to_owned() } else { format!("{own}/{path}") };
+        StreamUrl { path, ..self.0.clone() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +177,16 @@ mod tests {
         let rtsp = url("rtsp://u:p@[::1]/live/cam?x=1");
         assert_eq!((rtsp.scheme, rtsp.plain().as_str()), (Scheme::Rtsp, "rtsp://[::1]:554/live/cam?x=1"));
         assert_eq!(url("rtmp://u:p@h:7/only").app_and_name(), ("only".into(), String::new()));
+    }
+
+    #[test]
+    fn a_servers_path_stands_before_the_streams() {
+        let stream = |server, path| TargetUrl::parse(server).unwrap().stream(path).plain();
+        assert_eq!(stream("rtmp://host/live", "live/a"), "rtmp://host:1935/live/a");
+        assert_eq!(stream("rtmp://host/live", "a"), "rtmp://host:1935/live/a");
+        assert_eq!(stream("rtmp://host/live", "lively/a"), "rtmp://host:1935/live/lively/a");
+        assert_eq!(stream("http://[::1]:8888/", "live/a"), "http://[::1]:8888/live/a");
+        assert!(TargetUrl::parse("ftp://host").unwrap_err().to_string().contains("want rtmp://HOST"));
     }
 
     #[test]

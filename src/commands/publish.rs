@@ -29,6 +29,7 @@ pub fn run(args: &Publish, common: &Common) -> Ended {
         (Scheme::Rtmp, Some(_)) => {
             return Err(Failure::usage("--over is for rtsp:// URLs: RTMP has one way only"));
         }
+        (Scheme::Http, _) => return Err(Failure::usage("nothing is published over HTTP")),
         (Scheme::Rtsp, over) => {
             let over = if over == Some(Over::Udp) { client::Over::Udp } else { client::Over::Tcp };
             Media::Rtsp(Prepared::new(feed).map_err(Failure::usage)?, over)
