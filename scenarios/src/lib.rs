@@ -9,6 +9,7 @@ pub mod client;
 pub mod demo;
 pub mod feed;
 pub mod glob;
+pub mod relay;
 pub mod sample;
 pub mod script;
 mod span;

@@ -4,6 +4,7 @@ mod ports;
 mod publisher;
 mod viewer;
 
+pub(crate) use ports::even_pair;
 pub use publisher::{Prepared, publish_rtsp};
 pub use viewer::watch_rtsp;
 
@@ -11,10 +12,10 @@ use std::time::Duration;
 
 use session::rtsp::Carry;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use self::ports::Ports;
 use super::connection::ClientError;
+use super::until;
 
 /// How RTP travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +55,6 @@ async fn carries(
         carries.push((place, carry));
     }
     Ok(carries)
-}
-
-/// Until an instant; for ever where there is none.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Until somebody says stop, or nobody is left to say it.

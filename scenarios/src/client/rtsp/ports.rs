@@ -39,6 +39,30 @@ pub(super) struct Arrived {
     pub length: usize,
 }
 
+/// Binds an even port and the next, whichever are free; returns their numbers as well.
+pub(crate) async fn even_pair(local: IpAddr) -> io::Result<([UdpSocket; 2], (u16, u16))> {
+    let mut tries = 0;
+    loop {
+        match try_pair(local).await {
+            Ok(pair) => return Ok(pair),
+            Err(error) if tries == TRIES => return Err(error),
+            Err(_) => tries += 1,
+        }
+    }
+}
+
+async fn try_pair(local: IpAddr) -> io::Result<([UdpSocket; 2], (u16, u16))> {
+    let rtp = UdpSocket::bind((local, 0)).await?;
+    let port = rtp.local_addr()?.port();
+    if !port.is_multiple_of(2) {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    let rtcp = UdpSocket::bind((local, port + 1)).await?;
+    // Less will do where the system gives no more.
+    let _ = SockRef::from(&rtp).set_recv_buffer_size(RECEIVE_BUFFER);
+    Ok(([rtp, rtcp], (port, port + 1)))
+}
+
 impl Ports {
     pub fn new(local: IpAddr, server: IpAddr) -> Self {
         Self { local, server, pairs: Vec::new() }
@@ -46,29 +70,9 @@ impl Ports {
 
     /// Binds a pair for a track; returns its numbers.
     pub async fn bind(&mut self, track: usize) -> io::Result<(u16, u16)> {
-        let mut tries = 0;
-        loop {
-            match self.pair().await {
-                Ok((sockets, numbers)) => {
-                    self.pairs.push(Pair { track, sockets, server_ports: None });
-                    return Ok(numbers);
-                }
-                Err(error) if tries == TRIES => return Err(error),
-                Err(_) => tries += 1,
-            }
-        }
-    }
-
-    async fn pair(&self) -> io::Result<([UdpSocket; 2], (u16, u16))> {
-        let rtp = UdpSocket::bind((self.local, 0)).await?;
-        let port = rtp.local_addr()?.port();
-        if !port.is_multiple_of(2) {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        }
-        let rtcp = UdpSocket::bind((self.local, port + 1)).await?;
-        // Less will do where the system gives no more.
-        let _ = SockRef::from(&rtp).set_recv_buffer_size(RECEIVE_BUFFER);
-        Ok(([rtp, rtcp], (port, port + 1)))
+        let (sockets, numbers) = even_pair(self.local).await?;
+        self.pairs.push(Pair { track, sockets, server_ports: None });
+        Ok(numbers)
     }
 
     /// The server's ports of a track.
