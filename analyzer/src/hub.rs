@@ -1,16 +1,16 @@
 //! Gives each connection to the tracker of its protocol and collects what they learnt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 
 use crate::finding::Note;
 use crate::flow::{At, ConnId, ConnInfo, ConnStats, Datagram, Dir, End, Handler, Missing};
 use crate::measure::bandwidth::Bandwidth;
-use crate::sniff::{self, Kept, Piece, Speech};
+use crate::sniff::{self, Disguise, Kept, Piece, Speech};
 use crate::track::rtmp::{Outcome, Tracker, Verdict};
 use crate::track::{hls, http, rtsp};
 
-/// Unfinished handshakes kept as findings of their own.
+/// Unfinished handshakes and guises kept as findings of their own.
 const MAX_UNFINISHED: usize = 200;
 
 /// A connection that was RTMP.
@@ -64,6 +64,8 @@ pub(crate) struct Hub {
     pub(crate) rtsp_lines: HashMap<rtsp::SessionNo, Vec<Line>>,
     /// Handshakes that were never finished, with the capture they ended in.
     pub(crate) unfinished: Vec<(usize, Note)>,
+    /// Connections that carry RTMP in another guise.
+    disguised: HashSet<ConnId, ById>,
     /// The capture being read.
     pub(crate) file: usize,
 }
@@ -79,7 +81,36 @@ impl Hub {
             hls: hls::Registry::default(),
             rtsp_lines: HashMap::new(),
             unfinished: Vec::new(),
+            disguised: HashSet::default(),
             file: 0,
+        }
+    }
+
+    /// Names RTMP in a guise in which it is not read, once for each connection.
+    fn disguise(&mut self, conn: ConnId, info: &ConnInfo, at: At, bytes: &[u8]) {
+        let Some(guise) = sniff::disguise(info, bytes).filter(|_| self.disguised.insert(conn)) else {
+            return;
+        };
+        let (rule, what) = match guise {
+            Disguise::Rtmps => {
+                (&spec::capture::RTMP_ENCRYPTED, "RTMPS, or TLS on a port of it: not read without its keys")
+            }
+            Disguise::Rtmpt => (
+                &spec::capture::RTMP_TUNNELLED,
+                "RTMPT, which is RTMP inside HTTP requests: not put together",
+            ),
+        };
+        self.tell(Note::new(rule, format!("{} to {}: {what}", info.a, info.b)).at(at));
+    }
+
+    /// Keeps a finding about a connection that is no session.
+    fn tell(&mut self, note: Note) {
+        if self.unfinished.len() < MAX_UNFINISHED {
+            self.unfinished.push((self.file, note));
+        } else if let Some((_, last)) =
+            self.unfinished.iter_mut().rev().find(|(_, last)| last.rule.id == note.rule.id)
+        {
+            last.count = last.count.saturating_add(1);
         }
     }
 
@@ -165,6 +196,7 @@ impl Handler for Hub {
             }
             Conn::New(info) => {
                 let info = *info;
+                self.disguise(conn, &info, at, bytes);
                 match sniff::judge(&info, bytes) {
                     Speech::Unclear => {
                         let mut kept = Kept::new(info);
@@ -227,6 +259,7 @@ impl Handler for Hub {
     }
 
     fn closed(&mut self, conn: ConnId, end: End, stats: &ConnStats) {
+        self.disguised.remove(&conn);
         let note = match self.conns.remove(&conn) {
             Some(Conn::Rtmp(tracker, _)) => match tracker.close(end, stats) {
                 Ok(outcome) => {
@@ -255,11 +288,8 @@ impl Handler for Hub {
             _ => None,
         };
         self.bandwidth.forget(Line::Conn(conn));
-        let Some(note) = note else { return };
-        if self.unfinished.len() < MAX_UNFINISHED {
-            self.unfinished.push((self.file, *note));
-        } else if let Some((_, last)) = self.unfinished.last_mut() {
-            last.count = last.count.saturating_add(1);
+        if let Some(note) = note {
+            self.tell(*note);
         }
     }
 

@@ -51,6 +51,30 @@ fn is_rtsp_port(info: &ConnInfo) -> bool {
     known(info.a.port()) != known(info.b.port())
 }
 
+/// RTMP in another guise, that is named and not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disguise {
+    /// Inside TLS.
+    Rtmps,
+    /// Inside HTTP requests.
+    Rtmpt,
+}
+
+/// RTMP in another guise, by the first bytes of a connection or request.
+pub(crate) fn disguise(info: &ConnInfo, bytes: &[u8]) -> Option<Disguise> {
+    // A ClientHello to a port of RTMP or RTMPS.
+    if let [0x16, 3, 0..=4, _, _, 1, ..] = bytes {
+        return (info.client_known && matches!(info.b.port(), 1935 | 1936)).then_some(Disguise::Rtmps);
+    }
+    let path = bytes.strip_prefix(b"POST /")?;
+    let named = [&b"open/1"[..], b"send/", b"idle/", b"close/", b"fcs/ident"];
+    let typed = || path.windows(TUNNELLED.len()).take(1024).any(|w| w.eq_ignore_ascii_case(TUNNELLED));
+    (named.iter().any(|name| path.starts_with(name)) && typed()).then_some(Disguise::Rtmpt)
+}
+
+/// The content type of RTMPT.
+const TUNNELLED: &[u8] = b"application/x-fcs";
+
 /// What came before the first line was whole.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -91,5 +115,32 @@ impl Kept {
     pub(crate) fn gap(&mut self, dir: Dir, at: At, len: u64, why: Missing) -> Speech {
         self.pieces.push((dir, at, Piece::Gap(len, why)));
         Speech::Binary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rtmp_in_other_guises_is_named() {
+        let info = |port: u16, client_known| ConnInfo {
+            a: "192.0.2.1:5000".parse().unwrap(),
+            b: format!("192.0.2.2:{port}").parse().unwrap(),
+            client_known,
+            time_ns: 0,
+            frame: 1,
+        };
+        let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc];
+        assert_eq!(disguise(&info(1936, true), &hello), Some(Disguise::Rtmps));
+        assert_eq!(disguise(&info(443, true), &hello), None);
+        let post =
+            |path: &str, kind: &str| format!("POST /{path} HTTP/1.1\r\nContent-Type: {kind}\r\n\r\n\0");
+        for path in ["open/1", "send/57005/3", "idle/57005/0", "fcs/ident2"] {
+            let request = post(path, "application/x-fcs");
+            assert_eq!(disguise(&info(80, true), request.as_bytes()), Some(Disguise::Rtmpt), "{path}");
+        }
+        assert_eq!(disguise(&info(80, true), post("send/1", "text/plain").as_bytes()), None);
+        assert_eq!(disguise(&info(80, true), post("vote", "application/x-fcs").as_bytes()), None);
     }
 }

@@ -4,6 +4,8 @@ use wire::rtmp::handshake::{PACKET, VERSION};
 
 /// C0, C1 and C2, or S0, S1 and S2.
 pub(super) const LENGTH: u64 = 1 + 2 * PACKET as u64;
+/// C0 and C1, or S0 and S1.
+const HELLO: u64 = 1 + PACKET as u64;
 /// Where the random bytes of C1 or S1 begin, and those of C2 or S2.
 const RANDOM: [u64; 2] = [9, 1 + PACKET as u64 + 8];
 /// How many of them are compared.
@@ -77,6 +79,16 @@ impl Half {
     /// False where the version byte is none of RTMP.
     pub(super) fn is_plausible(&self) -> bool {
         self.version.is_none_or(|version| version == VERSION)
+    }
+
+    /// The version byte where it is one of RTMPE.
+    pub(super) fn encrypted(&self) -> Option<u8> {
+        self.version.filter(|version| matches!(version, 6 | 8 | 9))
+    }
+
+    /// True where C0 and C1, or S0 and S1, and nothing else has passed.
+    pub(super) fn is_at_hello(&self) -> bool {
+        self.passed == HELLO && !self.lost
     }
 
     /// True where this side sent the peer's random bytes back.

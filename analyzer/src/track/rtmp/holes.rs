@@ -4,52 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use wire::rtmp::chunk::Basic;
 
 use super::chunks::{Assembler, Message, Sink, Trouble, What};
-use super::handshake::LENGTH;
-use crate::capture::Reader;
-use crate::flow::{At, ConnId, ConnInfo, ConnStats, Dir, End, Flows, Handler, Missing};
+use super::real::{Stream, connections};
+use crate::flow::At;
 
-/// One direction of a connection behind its handshake: offset and bytes of each segment.
-type Stream = Vec<(At, Vec<u8>)>;
-
-#[derive(Default)]
-struct Streams {
-    all: BTreeMap<(ConnId, bool), Stream>,
-}
-
-impl Handler for Streams {
-    fn opened(&mut self, _: ConnId, _: &ConnInfo) {}
-    fn packet(&mut self, _: ConnId, _: Dir, _: i64, _: u64) {}
-    fn data(&mut self, conn: ConnId, dir: Dir, at: At, bytes: &[u8]) {
-        let skip = LENGTH.saturating_sub(at.offset).min(bytes.len() as u64);
-        if skip < bytes.len() as u64 {
-            let at = super::chunks::advance(at, skip as usize);
-            let stream = self.all.entry((conn, dir == Dir::AToB)).or_default();
-            stream.push((at, bytes[skip as usize..].to_vec()));
-        }
-    }
-    fn gap(&mut self, _: ConnId, _: Dir, _: At, _: u64, _: Missing) {}
-    fn closed(&mut self, _: ConnId, _: End, _: &ConnStats) {}
-}
-
-/// Every direction of a capture that carries more than `least` bytes.
+/// Every direction of a capture that carries more than `least` bytes behind its handshake.
 fn streams(name: &str, least: usize) -> Vec<Stream> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/own").join(name);
-    let Ok(mut reader) = Reader::open(&path) else {
-        println!("skipped: {} is not there", path.display());
-        return Vec::new();
-    };
-    let (mut flows, mut streams) = (Flows::default(), Streams::default());
-    while let Some(Ok(packet)) = reader.next() {
-        flows.packet(packet.number, packet.time_ns, &packet.parse(), &mut streams);
-    }
-    flows.finish(&mut streams);
     let long = |s: &Stream| s.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > least;
-    streams.all.into_values().filter(long).collect()
+    connections(&format!("own/{name}")).into_iter().flat_map(|(_, both)| both).filter(long).collect()
 }
 
 /// Where a message begins, its type and its length.

@@ -15,9 +15,13 @@ mod handshake;
 #[cfg(test)]
 mod holes;
 mod media;
+#[cfg(test)]
+mod real;
 mod resync;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth;
 
 use self::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
 use self::connection::Connection;
@@ -57,6 +61,8 @@ pub struct Tracker {
     ports: [u16; 2],
     /// Bytes looked through after joining late.
     looked: u64,
+    /// The version of an encrypted handshake, and where it was answered.
+    encrypted: Option<(u8, At)>,
 }
 
 /// One direction.
@@ -123,6 +129,7 @@ impl Tracker {
             from_start: info.client_known,
             ports: [info.a.port(), info.b.port()],
             looked: 0,
+            encrypted: None,
         }
     }
 
@@ -156,7 +163,21 @@ impl Tracker {
         let client = *self.client.get_or_insert(dir);
         let [a, b] = &mut self.sides;
         let (side, peer) = if dir == Dir::AToB { (a, b) } else { (b, a) };
+        let first = side.hello.passed == 0;
         let rest = if side.hello.is_done() { bytes } else { side.hello.push(bytes) };
+        if let Some(version) = side.hello.encrypted()
+            && self.from_start
+        {
+            // The client says C0 and C1 and waits; the server answers with the same version.
+            let answered = dir != client && peer.hello.encrypted() == Some(version);
+            if first && dir != client && !(answered && peer.hello.is_at_hello()) {
+                self.verdict = Verdict::Other;
+            } else if answered && side.hello.has_hello() {
+                self.verdict = Verdict::Rtmp;
+                self.encrypted.get_or_insert((version, at));
+            }
+            return;
+        }
         if !side.hello.is_plausible() {
             if self.join_late(at, bytes) {
                 return self.data(dir, at, bytes);
@@ -228,6 +249,13 @@ impl Tracker {
             clean &= side.holes == [None, None] && side.chunks.unread == Unread::default();
             let what = if dir == client { "client to server" } else { "server to client" };
             side.hole_notes(what).into_iter().for_each(|note| self.connection.notes.push(note));
+        }
+        if let Some((version, at)) = self.encrypted {
+            let bytes = stats.a_to_b.bytes.saturating_add(stats.b_to_a.bytes);
+            let rule = &spec::capture::RTMP_ENCRYPTED;
+            let text = format!("RTMPE (version {version}): {bytes} bytes cannot be read without the keys");
+            self.connection.notes.push(Note::new(rule, text).at(at).want_got("3", version.to_string()));
+            clean = false;
         }
         if let Some(at) = self.late {
             let rule = &spec::capture::STARTED_LATE;

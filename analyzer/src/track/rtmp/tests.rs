@@ -541,3 +541,33 @@ fn bad_amf_is_told_with_its_position() {
     assert_eq!(note.got.as_deref(), Some("14 (0xe)"));
     assert_eq!(note.at.map(|a| a.offset), Some(3073));
 }
+
+#[test]
+fn rtmpe_is_named_and_not_guessed_at() {
+    let hello = |version: u8, fill: u8| {
+        let mut bytes = vec![version];
+        bytes.resize(1537, fill);
+        bytes
+    };
+    for version in [6, 8] {
+        let mut tracker = Tracker::new(&info());
+        tracker.data(Dir::AToB, at(0), &hello(version, 0x41));
+        tracker.data(Dir::BToA, at(1), &[hello(version, 0x42), vec![0x43; 1536]].concat());
+        tracker.data(Dir::AToB, at(1537), &[0x44; 1536]);
+        tracker.data(Dir::AToB, at(3073), &[0xee; 5000]);
+        assert_eq!(tracker.verdict(), Verdict::Rtmp);
+        let outcome = tracker.close(End::Fin, &stats()).unwrap();
+        let [note] = &outcome.notes[..] else { panic!("{:?}", outcome.notes) };
+        assert_eq!((note.rule.id, outcome.clean), ("capture.rtmp-encrypted", false));
+        assert!(note.message.starts_with(&format!("RTMPE (version {version})")), "{}", note.message);
+        let [session] = &outcome.sessions[..] else { panic!() };
+        assert_eq!((session.role, session.path.as_deref()), (Role::Control, None));
+    }
+    // Something else that begins with the same byte.
+    for (up, down) in [(hello(6, 0), hello(3, 0)), (vec![6; 200], hello(6, 1)), (hello(8, 0), vec![8; 100])] {
+        let mut tracker = Tracker::new(&info());
+        tracker.data(Dir::AToB, at(0), &up);
+        tracker.data(Dir::BToA, at(0), &down);
+        assert_ne!(tracker.verdict(), Verdict::Rtmp);
+    }
+}
