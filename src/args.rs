@@ -228,16 +228,13 @@ pub struct Capture {
 #[command(after_help = "A filter compares fields: rtmp.type == audio && stream == \"live/a\"\n\
 `--filter help` lists the fields, `--as help` the forms of bytes.")]
 pub struct Dissect {
-    /// A pcap or pcapng file; `-` is stdin.
+    /// pcap or pcapng files, several as one timeline; `-` is stdin. Behind them, a filter may say which packets to show.
     #[arg(value_name = "FILE", required_unless_present_any = ["form", "filter"])]
-    pub file: Option<PathBuf>,
-    /// Only packets that this filter means, such as `rtp.seq > 100`.
-    #[arg(value_name = "FILTER")]
-    pub expression: Option<String>,
-    /// The same as FILTER behind the file.
-    #[arg(long = "filter", value_name = "FILTER", conflicts_with = "expression")]
+    pub words: Vec<PathBuf>,
+    /// Only packets that this filter means, such as `rtp.seq > 100`; the same as one behind the files.
+    #[arg(long = "filter", value_name = "FILTER")]
     pub filter: Option<String>,
-    /// The field tree of this packet.
+    /// The field tree of this packet; of several files, of this one of their common timeline.
     #[arg(long, value_name = "N")]
     pub frame: Option<u64>,
     /// Only packets of this conversation: N as tcp.stream, udp:N as udp.stream.
@@ -247,7 +244,7 @@ pub struct Dissect {
     #[arg(long)]
     pub fields: bool,
     /// Read bytes in this form instead of a capture.
-    #[arg(long = "as", value_name = "TYPE", conflicts_with_all = ["file", "frame", "flow"])]
+    #[arg(long = "as", value_name = "TYPE", conflicts_with_all = ["words", "frame", "flow"])]
     pub form: Option<String>,
     /// The bytes, in hexadecimal; without it they come from stdin as they are.
     #[arg(long, value_name = "BYTES", requires = "form")]

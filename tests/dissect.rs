@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use analyzer::capture::Reader;
-use analyzer::dissect::{Dissector, Trees, Wants, tree};
+use analyzer::dissect::{Dissector, Place, Row, Trees, Wants, tree};
 
 fn capture(name: &str) -> Option<PathBuf> {
     common::capture(&format!("own/{name}"))
@@ -107,17 +107,18 @@ fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
         let mut dissector = Dissector::new(Wants { trees: Trees::All, facts: true });
         let (mut parts, mut leaves) = (0, 0);
         while let Some(packet) = reader.next() {
-            let row = dissector.packet(packet.as_ref().unwrap());
-            for part in row.parts {
-                assert_eq!(tree::gap(part), None, "{name} frame {}: {}", row.number, part.title);
-                assert!(
-                    part.origin.is_empty() || part.origin.len() == part.bytes.len() as u64,
-                    "{}",
-                    part.title
-                );
-                parts += 1;
-                leaves += part.tree.leaves().count();
-            }
+            dissector.packet(Place::default(), packet.as_ref().unwrap(), &mut |row: &Row<'_>| {
+                for part in row.parts {
+                    assert_eq!(tree::gap(part), None, "{name} frame {}: {}", row.number, part.title);
+                    assert!(
+                        part.origin.is_empty() || part.origin.len() == part.bytes.len() as u64,
+                        "{}",
+                        part.title
+                    );
+                    parts += 1;
+                    leaves += part.tree.leaves().count();
+                }
+            });
         }
         assert!(parts > 10 && leaves > parts, "{name}: {parts} parts, {leaves} leaves");
     }

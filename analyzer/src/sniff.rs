@@ -76,7 +76,7 @@ pub(crate) fn disguise(info: &ConnInfo, bytes: &[u8]) -> Option<Disguise> {
 const TUNNELLED: &[u8] = b"application/x-fcs";
 
 /// What came before the first line was whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) info: ConnInfo,
     pub(crate) pieces: Vec<(Dir, At, Piece)>,
@@ -84,7 +84,7 @@ pub(crate) struct Kept {
 }
 
 /// A piece of a stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Piece {
     /// Bytes.
     Bytes(Vec<u8>),
@@ -95,6 +95,11 @@ pub(crate) enum Piece {
 impl Kept {
     pub(crate) fn new(info: ConnInfo) -> Self {
         Self { info, pieces: Vec::new(), bytes: 0 }
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes
     }
 
     /// Keeps bytes and judges what that side has said so far.

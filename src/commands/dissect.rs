@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use analyzer::capture::Reader;
+use analyzer::capture::Merged;
 use analyzer::dissect::filter::{Filter, fields};
 use analyzer::dissect::render::{self, Style};
-use analyzer::dissect::{Dissector, Flow, Row, Trees, Wants, forms};
+use analyzer::dissect::{Dissector, Flow, Place, Row, Trees, Wants, forms};
 
 use crate::args::{Common, Dissect, Format};
 use crate::exit::{Code, Ended, Failure};
@@ -19,13 +19,13 @@ pub fn run(args: &Dissect, common: &Common) -> Ended {
     if let Some(form) = &args.form {
         return bytes(args, form, style);
     }
-    let filter = args.expression.as_deref().or(args.filter.as_deref());
+    let (files, filter) = split(args)?;
     if filter == Some("help") {
         return list_fields();
     }
-    let Some(file) = &args.file else {
+    if files.is_empty() {
         return Err(Failure::usage("a capture file is missing"));
-    };
+    }
     let filter = filter.map(Filter::parse).transpose().map_err(Failure::usage)?;
     let flow = args.flow.as_deref().map(parse_flow).transpose()?;
     let trees = match (args.frame, args.fields) {
@@ -35,7 +35,22 @@ pub fn run(args: &Dissect, common: &Common) -> Ended {
     };
     let facts = filter.is_some() || args.format == Format::Json;
     let select = Select { filter, flow, frame: args.frame };
-    capture(file, &select, Wants { trees, facts }, args.format, style)
+    capture(files, &select, Wants { trees, facts }, args.format, style)
+}
+
+/// The files, and the filter behind them: a last word that names no file.
+fn split(args: &Dissect) -> Result<(&[PathBuf], Option<&str>), Failure> {
+    let is_file = |word: &PathBuf| word == Path::new("-") || word.exists();
+    let (files, word) = match args.words.split_last() {
+        Some((last, before)) if !before.is_empty() && !is_file(last) => (before, last.to_str()),
+        _ => (args.words.as_slice(), None),
+    };
+    match (word, args.filter.as_deref()) {
+        (Some(word), Some(_)) => {
+            Err(Failure::usage(format!("`{word}` is no file, and --filter is there already")))
+        }
+        (word, filter) => Ok((files, word.or(filter))),
+    }
 }
 
 /// Which packets are shown.
@@ -53,64 +68,106 @@ impl Select {
     }
 }
 
-fn capture(file: &Path, select: &Select, wants: Wants, format: Format, style: Style) -> Ended {
-    let mut reader = if file == Path::new("-") { Reader::new("-", io::stdin()) } else { Reader::open(file) }
-        .map_err(Failure::usage)?;
+fn capture(files: &[PathBuf], select: &Select, wants: Wants, format: Format, style: Style) -> Ended {
+    let mut merged = Merged::open(files);
+    let several = files.len() > 1;
     let mut dissector = Dissector::new(wants);
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let (mut text, mut packets, mut found) = (String::new(), 0u64, false);
-    let mut first_error = None;
-    while let Some(next) = reader.next() {
-        let packet = match next {
-            Ok(packet) => packet,
-            Err(error) => {
-                output::complain(&error.to_string());
-                first_error.get_or_insert(error.to_string());
-                continue;
+    let mut printer = Printer::new(select, format, style, several.then_some(files));
+    let (mut packets, mut untold) = (0u64, Vec::new());
+    while let Some((file, interfaces, next)) = merged.next() {
+        match next {
+            Ok(packet) => {
+                packets = if several { packets + 1 } else { packet.number };
+                dissector.packet(Place { file, several, interfaces }, &packet, &mut |row| printer.row(row));
             }
-        };
-        packets += 1;
-        let number = packet.number;
-        let row = dissector.packet(&packet);
-        if select.means(&row) {
-            found = true;
-            text.clear();
-            match format {
-                Format::Json => render::json(&row, &mut text),
-                Format::Text => {
-                    render::line(&row, style, &mut text);
-                    render::parts(row.parts, style, &mut text);
-                }
-            }
-            match out.write_all(text.as_bytes()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Expected),
-                Err(error) => return Err(Failure::environment(format!("cannot write to stdout: {error}"))),
-            }
+            // What ends the reading before a first packet is told once, at the end.
+            Err(error) => untold.push(error.to_string()),
         }
-        if select.frame.is_some_and(|n| number >= n) {
+        if packets > 0 {
+            untold.drain(..).for_each(|error| output::complain(&error));
+        }
+        if printer.is_over() {
             break;
         }
     }
-    if select.frame.is_none()
-        && select.filter.is_none()
-        && select.flow.is_none()
-        && let Some(rest) = dissector.finish()
-    {
-        output::say(&format!("whole only because the capture ends: {rest}"));
+    if !printer.is_over() {
+        dissector.finish(&mut |row| printer.row(row));
     }
-    match out.flush() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Failure::environment(format!("cannot write to stdout: {error}")));
-        }
-        _ => {}
-    }
-    match (first_error, select.frame) {
-        (Some(error), _) if packets == 0 => Err(Failure::usage(error)),
-        (_, Some(n)) if !found && packets < n => {
+    let found = printer.finish()?;
+    match (untold.into_iter().next(), select.frame) {
+        (Some(error), _) => Err(Failure::usage(error)),
+        (None, Some(n)) if !found && packets < n => {
             Err(Failure::usage(format!("there is no frame {n}: the capture has {packets}")))
         }
         _ => Ok(Code::Expected),
+    }
+}
+
+/// Prints rows.
+struct Printer<'a> {
+    select: &'a Select,
+    format: Format,
+    style: Style,
+    /// Where there are several.
+    files: Option<&'a [PathBuf]>,
+    out: BufWriter<io::StdoutLock<'static>>,
+    text: String,
+    found: bool,
+    /// The row that was asked for has passed.
+    over: bool,
+    error: Option<io::Error>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(select: &'a Select, format: Format, style: Style, files: Option<&'a [PathBuf]>) -> Self {
+        let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        Self {
+            select,
+            format,
+            style,
+            files,
+            out,
+            text: String::new(),
+            found: false,
+            over: false,
+            error: None,
+        }
+    }
+
+    fn row(&mut self, row: &Row<'_>) {
+        self.over |= self.select.frame.is_some_and(|n| row.number >= n);
+        if self.error.is_some() || !self.select.means(row) {
+            return;
+        }
+        self.found = true;
+        self.text.clear();
+        match self.format {
+            Format::Json => {
+                let file = self.files.and_then(|files| files.get(row.file));
+                let file = file.map(|file| file.display().to_string());
+                render::json(row, file.as_deref(), &mut self.text);
+            }
+            Format::Text => {
+                render::line(row, self.style, &mut self.text);
+                render::parts(row.parts, self.style, &mut self.text);
+            }
+        }
+        self.error = self.out.write_all(self.text.as_bytes()).err();
+    }
+
+    /// True where nothing more can come.
+    fn is_over(&self) -> bool {
+        self.over || self.error.is_some()
+    }
+
+    /// True where a row was shown.
+    fn finish(mut self) -> Result<bool, Failure> {
+        match self.error.take().or_else(|| self.out.flush().err()) {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::environment(format!("cannot write to stdout: {error}")))
+            }
+            _ => Ok(self.found),
+        }
     }
 }
 

@@ -20,6 +20,11 @@ impl Buffer {
         Self { source, bytes: vec![0; CAPACITY], unread: 0..0, position: 0 }
     }
 
+    /// Goes on in a source that stands at `position`.
+    pub(super) fn at(source: Box<dyn Read + Send>, position: u64) -> Self {
+        Self { position, ..Self::new(source) }
+    }
+
     /// Position of the first unread byte in the source.
     pub(super) fn position(&self) -> u64 {
         self.position

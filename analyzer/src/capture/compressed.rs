@@ -1,7 +1,8 @@
 //! Unpacks gzip and zstd while reading, told apart by their first bytes; several members one behind the other are one
 //! capture, as `cat a.gz b.gz` makes them.
 
-use std::io::{self, Cursor, Read};
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -25,4 +26,18 @@ pub(super) fn unpacked(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn R
         }
         _ => Box::new(whole),
     })
+}
+
+/// A file from a byte of what is in it on. A packed one has to be unpacked up to there.
+pub(super) fn at(mut file: File, position: u64) -> io::Result<Box<dyn Read + Send>> {
+    let mut first = Vec::with_capacity(ZSTD.len());
+    file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first)?;
+    if first.starts_with(&GZIP) || first.starts_with(&ZSTD) {
+        file.rewind()?;
+        let mut source = unpacked(Box::new(file))?;
+        io::copy(&mut source.by_ref().take(position), &mut io::sink())?;
+        return Ok(source);
+    }
+    file.seek(SeekFrom::Start(position))?;
+    Ok(Box::new(file))
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CaptureError, Next, Packet, Reader};
+use super::{Bookmark, CaptureError, Next, Packet, Reader};
 
 /// Captures kept open from the beginning; of more, only the time of the first packet is looked up.
 const OPEN_AT_ONCE: usize = 16;
@@ -17,6 +17,15 @@ pub struct Merged {
     sources: Vec<Source>,
     /// The source that gave the last packet: its next one is not known yet.
     last: Option<usize>,
+}
+
+/// Where one of several files stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Mark {
+    /// It is to be opened at this time.
+    Waiting(i64),
+    Open(Box<Bookmark>),
+    Over,
 }
 
 #[derive(Debug)]
@@ -55,6 +64,35 @@ impl Merged {
     /// One capture.
     pub fn one(reader: Result<Reader, CaptureError>) -> Self {
         Self { sources: vec![Source::new(reader)], last: None }
+    }
+
+    /// Where all files stand before the next packet; none where something that cannot be read comes next.
+    pub(crate) fn bookmark(&mut self) -> Option<Vec<Mark>> {
+        if let Some(source) = self.last.take().and_then(|last| self.sources.get_mut(last)) {
+            source.look();
+        }
+        let mark = |source: &Source| match &source.state {
+            State::Waiting(_) => Some(Mark::Waiting(source.next_ns)),
+            State::Open(reader) => reader.bookmark().map(|mark| Mark::Open(Box::new(mark))),
+            State::Failed(_) => None,
+            State::Over(_) => Some(Mark::Over),
+        };
+        self.sources.iter().map(mark).collect()
+    }
+
+    /// Opens files where a bookmark was made in them.
+    pub(crate) fn resume<P: AsRef<Path>>(paths: &[P], marks: &[Mark]) -> Self {
+        let source = |(path, mark): (&P, &Mark)| {
+            let path = path.as_ref();
+            match mark {
+                Mark::Waiting(next_ns) => {
+                    Source { state: State::Waiting(path.to_path_buf()), next_ns: *next_ns }
+                }
+                Mark::Open(mark) => Source::new(Reader::resume(path, mark)),
+                Mark::Over => Source { state: State::Over(None), next_ns: i64::MIN },
+            }
+        };
+        Self { sources: paths.iter().zip(marks).map(source).collect(), last: None }
     }
 
     /// Number of captures.

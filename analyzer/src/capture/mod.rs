@@ -13,6 +13,7 @@ use wire::net::LinkType;
 
 use buffer::Buffer;
 pub use error::{CaptureError, Problem};
+pub(crate) use merge::Mark;
 pub use merge::Merged;
 
 mod buffer;
@@ -41,6 +42,43 @@ pub struct Packet<'a> {
     pub orig_len: u32,
     /// Interface number, counted from 0 through all sections of the file.
     pub interface: u32,
+    /// The record it is stored in, unless it is from no file.
+    pub record: Option<Record<'a>>,
+}
+
+/// A record or block of a capture file that holds a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// All of it, the packet included.
+    pub bytes: &'a [u8],
+    /// Its position in the file, unpacked.
+    pub at: u64,
+    layout: Layout,
+}
+
+/// How a record is to be read.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Pcap(wire::pcap::FileHeader),
+    Pcapng(wire::pcap::ByteOrder),
+}
+
+impl Record<'_> {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self.layout {
+            Layout::Pcap(_) => "pcap packet record",
+            Layout::Pcapng(_) => "pcapng block",
+        }
+    }
+
+    /// Reads it from a cursor over [`bytes`](Self::bytes).
+    pub fn decode<T: wire::Trace>(&self, c: &mut wire::Cursor<'_, T>) -> wire::Result<()> {
+        match &self.layout {
+            Layout::Pcap(file) => wire::pcap::whole_record(c, file),
+            Layout::Pcapng(order) => wire::pcapng::read::block(c, *order).map(drop),
+        }
+    }
 }
 
 impl<'a> Packet<'a> {
@@ -73,7 +111,16 @@ pub enum Next {
     End,
 }
 
-#[derive(Debug)]
+/// A place in a capture file, to go on from.
+#[derive(Clone, Debug)]
+pub(crate) struct Bookmark {
+    position: u64,
+    place: Place,
+    format: Format,
+    summary: Summary,
+}
+
+#[derive(Clone, Debug)]
 enum Format {
     Pcap(pcap::Pcap),
     Pcapng(pcapng::Pcapng),
@@ -98,6 +145,9 @@ struct Found {
     interface: u32,
     data: Range<usize>,
     orig_len: u32,
+    /// The record or block in the buffer, and its position in the file.
+    record: Range<usize>,
+    at: u64,
 }
 
 /// What one step through a file gave.
@@ -171,14 +221,13 @@ impl Reader {
         };
         match step {
             Ok(found) => {
-                let data = self.buffer.taken(found.data);
-                Some(Ok(self.summary.packet(
-                    data,
-                    found.time_ns,
-                    found.link,
-                    found.interface,
-                    found.orig_len,
-                )))
+                let layout = match &self.format {
+                    Format::Pcap(pcap) => Layout::Pcap(pcap.header()),
+                    Format::Pcapng(pcapng) => Layout::Pcapng(pcapng.order()),
+                };
+                let bytes = self.buffer.taken(found.record.clone());
+                let record = Record { bytes, at: found.at, layout };
+                Some(Ok(self.summary.packet(self.buffer.taken(found.data.clone()), &found, record)))
             }
             Err(trouble) => {
                 self.place = trouble.then;
@@ -196,6 +245,36 @@ impl Reader {
             Some(Ok(found)) => Next::Packet(found.time_ns.unwrap_or(self.summary.previous_ns())),
             Some(Err(_)) => Next::Trouble,
             None => Next::End,
+        }
+    }
+
+    /// Where it stands before the next packet; none where something that cannot be read comes next.
+    pub(crate) fn bookmark(&self) -> Option<Bookmark> {
+        let (position, place) = match &self.ahead {
+            None => (self.buffer.position(), self.place),
+            Some(Ok(found)) => (found.at, Place::Next),
+            Some(Err(_)) => return None,
+        };
+        let (format, summary) = (self.format.clone(), self.summary.clone());
+        Some(Bookmark { position, place, format, summary })
+    }
+
+    /// Opens a file where a bookmark was made in it.
+    pub(crate) fn resume(path: &Path, bookmark: &Bookmark) -> Result<Self, CaptureError> {
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| compressed::at(file, bookmark.position));
+        match opened {
+            Ok(source) => Ok(Self {
+                name,
+                buffer: Buffer::at(source, bookmark.position),
+                format: bookmark.format.clone(),
+                summary: bookmark.summary.clone(),
+                place: bookmark.place,
+                ahead: None,
+            }),
+            Err(error) => {
+                Err(CaptureError { file: name, at: bookmark.position, problem: Problem::Io(error) })
+            }
         }
     }
 

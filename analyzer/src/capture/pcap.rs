@@ -12,7 +12,7 @@ use super::{Found, Place, Step, Trouble};
 /// How far times may lie apart for a record to be believed after damage, in seconds.
 const PLAUSIBLE_STEP: u32 = 86_400;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pcap {
     file: FileHeader,
     /// Seconds of the last good record.
@@ -36,6 +36,10 @@ impl Pcap {
         let file = file_header(&mut Cursor::new(bytes)).map_err(|e| Trouble::damaged(e, Place::End))?;
         buffer.take(FILE_HEADER);
         Ok(Self { file, last: None })
+    }
+
+    pub(super) fn header(&self) -> FileHeader {
+        self.file
     }
 
     pub(super) fn link(&self) -> LinkType {
@@ -71,6 +75,8 @@ impl Pcap {
             interface: 0,
             data: start..start.saturating_add(kept),
             orig_len: record.original,
+            record: place,
+            at,
         }))
     }
 

@@ -35,7 +35,7 @@ const KNOWN: [u32; 8] = [
 /// Blocks that hold no packet but that Wireshark numbers as frames: systemd journal entries and sysdig events.
 const FRAMES: [u32; 4] = [0x0000_0009, 0x0000_0204, 0x0000_0216, 0x0000_0221];
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pcapng {
     order: ByteOrder,
     interfaces: Vec<Known>,
@@ -48,7 +48,7 @@ pub(super) struct Pcapng {
 }
 
 /// An interface of the current section.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     description: Interface,
     /// Drops by the latest statistics block, which counts from the beginning.
@@ -56,6 +56,11 @@ struct Known {
 }
 
 impl Pcapng {
+    /// Byte order of the current section.
+    pub(super) fn order(&self) -> ByteOrder {
+        self.order
+    }
+
     pub(super) fn first_link(&self) -> Option<LinkType> {
         self.first_link
     }
@@ -102,6 +107,8 @@ impl Pcapng {
             Step::Packet(mut found) => {
                 found.data.start = found.data.start.saturating_add(place.start);
                 found.data.end = found.data.end.saturating_add(place.start);
+                found.record = place;
+                found.at = at;
                 Step::Packet(found)
             }
             other => other,
@@ -161,6 +168,8 @@ impl Pcapng {
             interface: self.before.saturating_add(packet.interface),
             data: start..start.saturating_add(kept),
             orig_len: packet.orig_len,
+            record: 0..0,
+            at: 0,
         })
     }
 

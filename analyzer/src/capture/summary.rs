@@ -2,9 +2,9 @@
 
 use wire::net::LinkType;
 
-use super::Packet;
+use super::{Found, Packet, Record};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Summary {
     frames: u64,
     packets: u64,
@@ -19,14 +19,8 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Counts a packet and gives it its number.
-    pub(super) fn packet<'a>(
-        &mut self,
-        data: &'a [u8],
-        time_ns: Option<i64>,
-        link: LinkType,
-        interface: u32,
-        orig_len: u32,
-    ) -> Packet<'a> {
+    pub(super) fn packet<'a>(&mut self, data: &'a [u8], found: &Found, record: Record<'a>) -> Packet<'a> {
+        let Found { time_ns, link, interface, orig_len, .. } = *found;
         self.frames = self.frames.saturating_add(1);
         self.packets = self.packets.saturating_add(1);
         self.bytes = self.bytes.saturating_add(u64::from(orig_len));
@@ -39,7 +33,15 @@ impl Summary {
             self.start_ns = self.start_ns.or(time_ns);
             self.previous_ns = time;
         }
-        Packet { number: self.frames, time_ns: self.previous_ns, link, data, orig_len, interface }
+        Packet {
+            number: self.frames,
+            time_ns: self.previous_ns,
+            link,
+            data,
+            orig_len,
+            interface,
+            record: Some(record),
+        }
     }
 
     /// The time of a packet that was stored without one.

@@ -39,6 +39,11 @@ impl Facts {
         Self::default()
     }
 
+    /// None yet, kept or not as these are.
+    pub fn same(&self) -> Self {
+        Self { wanted: self.wanted, list: Vec::new() }
+    }
+
     /// The facts.
     pub fn list(&self) -> &[(&'static str, Value)] {
         &self.list

@@ -17,14 +17,14 @@ const MAX_BODY: usize = 4 << 20;
 const MAX_CALLS: usize = 256;
 
 /// One connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Http {
     sides: [Side; 2],
     /// Methods of requests without an answer.
     calls: VecDeque<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Side {
     /// A head, or the line of a chunk, that is not whole.
     line: Vec<u8>,
@@ -34,7 +34,7 @@ struct Side {
     searching: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Body {
     #[default]
     Head,
@@ -46,7 +46,7 @@ enum Body {
 }
 
 /// A message whose body is not whole.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Message {
     info: String,
     facts: Vec<(&'static str, String)>,
@@ -59,6 +59,15 @@ struct Message {
 }
 
 impl Http {
+    /// Memory held, in bytes: the open messages.
+    pub(super) fn weight(&self) -> usize {
+        self.sides.iter().fold(0usize, |n, side| {
+            let message = side.message.as_ref();
+            let open = message.map_or(0, |m| m.body.len().saturating_add(m.body_origin.weight()));
+            n.saturating_add(side.line.len()).saturating_add(open)
+        })
+    }
+
     pub(super) fn gap(&mut self, dir: Dir, len: u64) {
         let [a, b] = &mut self.sides;
         let side = if dir == Dir::AToB { a } else { b };

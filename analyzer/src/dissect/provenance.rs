@@ -6,6 +6,8 @@ use std::ops::Range;
 
 /// Segments remembered of a direction.
 const MAX_SEGMENTS: usize = 8192;
+/// Bytes of a direction whose segments are remembered at least: what the search behind a loss looks back on, and more.
+const WINDOW: u64 = 1280 << 10;
 
 /// A run of bytes that stand side by side in one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,11 @@ impl Provenance {
         out
     }
 
+    /// Memory held, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.0.len().saturating_mul(size_of::<Piece>())
+    }
+
     /// Bytes mapped.
     pub fn len(&self) -> u64 {
         self.0.iter().fold(0, |n, p| n.saturating_add(p.len))
@@ -114,7 +121,7 @@ impl fmt::Display for Provenance {
 }
 
 /// The latest stretches of one direction of a TCP stream, and the frames that carried them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Segments {
     list: VecDeque<(u64, Piece)>,
 }
@@ -122,10 +129,17 @@ pub(crate) struct Segments {
 impl Segments {
     /// The stream goes on at `offset` with bytes of a frame.
     pub(crate) fn push(&mut self, offset: u64, piece: Piece) {
-        if self.list.len() >= MAX_SEGMENTS {
+        let old =
+            |(start, piece): &(u64, Piece)| start.saturating_add(piece.len).saturating_add(WINDOW) < offset;
+        while self.list.len() >= MAX_SEGMENTS || self.list.front().is_some_and(old) {
             self.list.pop_front();
         }
         self.list.push_back((offset, piece));
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.list.len().saturating_mul(size_of::<(u64, Piece)>())
     }
 
     /// Where a stretch of the stream comes from; what is not remembered any more comes from nowhere.

@@ -196,9 +196,12 @@ fn bytes_text(node: &Node, bytes: &[u8], limit: usize) -> String {
     }
 }
 
-/// Appends a packet as one JSON object and a line end.
-pub fn json(row: &Row<'_>, out: &mut String) {
+/// Appends a packet as one JSON object and a line end; `file` where there are several.
+pub fn json(row: &Row<'_>, file: Option<&str>, out: &mut String) {
     let _ = write!(out, "{{\"frame\":{},\"time_s\":{}", row.number, Seconds(row.since_first_ns));
+    if let Some(file) = file {
+        let _ = write!(out, ",\"file\":{},\"frame_in_file\":{}", Quoted(file), row.in_file);
+    }
     if let Some((src, dst)) = row.addresses {
         let _ = write!(out, ",\"source\":\"{src}\",\"destination\":\"{dst}\"");
     }

@@ -22,7 +22,7 @@ const MAX_KEPT: usize = 16 << 20;
 const MAX_UNITS: usize = 64;
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rtmp {
     follower: Follower,
     sides: [Side; 2],
@@ -30,7 +30,7 @@ pub(super) struct Rtmp {
 }
 
 /// What both sides share.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Session {
     app: String,
     /// Path by message stream; the latest under 0.
@@ -39,7 +39,7 @@ struct Session {
     calls: HashMap<u32, String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Side {
     shake: Open,
     open: HashMap<u32, Open>,
@@ -48,7 +48,7 @@ struct Side {
 }
 
 /// A message that is not whole yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Open {
     type_id: u8,
     fmt: u8,
@@ -67,6 +67,15 @@ impl Rtmp {
 
     pub(super) fn is_other(&self) -> bool {
         self.follower.is_other()
+    }
+
+    /// Memory held, in bytes: the open messages.
+    pub(super) fn weight(&self) -> usize {
+        let open = self.sides.iter().flat_map(|side| side.open.values().chain([&side.shake]));
+        open.fold(self.follower.weight(), |n, open| {
+            let sizes = open.sizes.len().saturating_mul(16);
+            n.saturating_add(open.bytes.len()).saturating_add(open.origin.weight()).saturating_add(sizes)
+        })
     }
 
     pub(super) fn data(&mut self, dir: Dir, at: At, bytes: &[u8], segments: &Segments, out: &mut Out) {
@@ -500,7 +509,7 @@ impl std::fmt::Display for Clean<'_> {
 }
 
 /// Finds the types of a picture's NAL units while its bytes flow past.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Units {
     head: Vec<u8>,
     codec: Option<Nal>,

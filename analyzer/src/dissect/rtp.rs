@@ -27,7 +27,7 @@ pub(super) struct Media {
 }
 
 /// Who sends RTP over UDP.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
     ports: HashMap<(IpAddr, u16), Media>,
     /// Sender, receiver: SSRC, the last sequence number, how often it went on.

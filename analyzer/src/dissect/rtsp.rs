@@ -18,7 +18,7 @@ use crate::flow::{At, ConnInfo, Dir};
 const MAX_CALLS: usize = 64;
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rtsp {
     sides: [Side; 2],
     hosts: [IpAddr; 2],
@@ -30,7 +30,7 @@ pub(super) struct Rtsp {
     path: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Side {
     buffer: Vec<u8>,
     /// Stream offset of the buffer's first byte.
@@ -50,6 +50,11 @@ impl Rtsp {
             channels: HashMap::new(),
             path: String::new(),
         }
+    }
+
+    /// Memory held, in bytes: the open messages.
+    pub(super) fn weight(&self) -> usize {
+        self.sides.iter().fold(0, |n, side| n.saturating_add(side.buffer.len()))
     }
 
     fn side(&mut self, dir: Dir) -> &mut Side {

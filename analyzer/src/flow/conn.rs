@@ -27,7 +27,7 @@ pub(super) enum Fit {
     TooLate,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub id: ConnId,
     pub key: Key,

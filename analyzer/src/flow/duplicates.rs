@@ -21,7 +21,7 @@ const MAX_REMEMBERED: usize = 65_536;
 const MAX_PLACES: usize = 8;
 
 /// Recognises copies.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Duplicates {
     seed: Seeded,
     recent: HashMap<u64, Seen>,
@@ -29,7 +29,7 @@ pub struct Duplicates {
     copies: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     time_ns: i64,
     places: Vec<u64>,

@@ -30,7 +30,7 @@ const MAX_LENGTH: u32 = 65_535;
 const OVERHEAD: usize = 64;
 
 /// Fragments whose datagram is not whole yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fragments {
     open: HashMap<Name, Datagram, Seeded>,
     /// Datagrams in the order they were begun.
@@ -50,7 +50,7 @@ struct Name {
     protocol: u8,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Datagram {
     number: u64,
     begun_ns: i64,
@@ -63,7 +63,7 @@ struct Datagram {
     cost: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Piece {
     offset: u32,
     /// Length on the wire, in bytes.
@@ -73,7 +73,7 @@ struct Piece {
 }
 
 /// A datagram whose fragments are all there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Whole {
     /// Header of the first fragment.
     pub ip: Ip,
@@ -87,6 +87,11 @@ impl Whole {
     /// Takes it apart.
     pub fn parse(&self) -> Packet<'_> {
         wire::net::reassembled(self.ip, &self.bytes, self.length)
+    }
+
+    /// [`parse`](Self::parse) of a cursor over [`bytes`](Self::bytes).
+    pub fn decode<'b, T: wire::Trace>(&self, c: &mut wire::Cursor<'b, T>) -> Packet<'b> {
+        wire::net::decode_reassembled(c, self.ip, self.length)
     }
 }
 

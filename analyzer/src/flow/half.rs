@@ -40,7 +40,7 @@ pub(super) struct Segment<'b> {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Half {
     /// Sequence number of offset 0.
     base: Option<u32>,
@@ -65,7 +65,7 @@ pub(super) struct Half {
     pub stats: HalfStats,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     bytes: Box<[u8]>,
     len: u64,

@@ -276,7 +276,7 @@ impl Default for Limits {
 }
 
 /// All connections of a capture.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flows {
     limits: Limits,
     table: Table,
@@ -407,6 +407,12 @@ impl Flows {
         self.cost = self.cost.saturating_sub(conn.cost());
         conn.close(end, handler);
         self.table.retire(place);
+    }
+
+    /// Memory held by segments that wait, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        const CONNECTION: usize = 600;
+        self.cost.saturating_add(self.table.open().saturating_mul(CONNECTION))
     }
 
     /// Closes what is still open, in the order the connections were opened.

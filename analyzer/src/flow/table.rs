@@ -11,7 +11,7 @@ const REMEMBERED: usize = 4096;
 /// Marks the end of the line.
 const NONE: u32 = u32::MAX;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     by_key: HashMap<Key, u32, Seeded>,
     slots: Vec<Slot>,
@@ -23,14 +23,14 @@ pub(super) struct Table {
     latest: Option<(Key, u32)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     conn: Option<Box<Conn>>,
     before: u32,
     behind: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Line {
     first: u32,
     last: u32,

@@ -37,6 +37,7 @@ static CAPTURED: Field =
     field("captured length", "draft-ietf-opsawg-pcap §5", "Bytes of the packet in the file.");
 static ORIGINAL: Field =
     field("original length", "draft-ietf-opsawg-pcap §5", "Bytes of the packet on the wire.");
+static DATA: Field = field("packet data", "draft-ietf-opsawg-pcap §5", "From the link header on.");
 static EXTRA: Field =
     field("interface and protocol", "Kuznetzov's variant", "8 bytes that one old Linux tcpdump added.");
 
@@ -193,6 +194,13 @@ pub fn record<T: Trace>(c: &mut Cursor<'_, T>, file: &FileHeader) -> Result<Reco
         }
         Ok(Record { seconds, fraction, captured, original })
     })
+}
+
+/// Reads a whole record, its data as one field.
+pub fn whole_record<T: Trace>(c: &mut Cursor<'_, T>, file: &FileHeader) -> Result<()> {
+    record(c, file)?;
+    c.rest(&DATA);
+    Ok(())
 }
 
 /// Appends the header of a little-endian file with nanosecond timestamps.

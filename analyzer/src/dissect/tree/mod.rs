@@ -80,6 +80,12 @@ impl Part {
         self.notes.push(Note { label, text: text.into() });
     }
 
+    /// Memory held, in bytes, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        let nodes = self.tree.nodes.len().saturating_mul(size_of::<Node>());
+        self.bytes.len().saturating_add(nodes)
+    }
+
     /// The bytes of a node, whole bytes only.
     pub fn slice(&self, node: &Node) -> &[u8] {
         let place = |bit: u64| usize::try_from(bit).unwrap_or(usize::MAX);

@@ -12,7 +12,7 @@ pub(super) const WHOLE: usize = 256 * 1024;
 pub(super) const AGGREGATE: usize = 1024 * 1024;
 
 /// The beginning of a message body, and how much of it was seen and lost.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     kept: Vec<u8>,
     limit: usize,
@@ -34,6 +34,11 @@ impl Body {
             kind::AGGREGATE => AGGREGATE,
             _ => WHOLE,
         };
+    }
+
+    /// Memory held, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.kept.capacity()
     }
 
     /// Takes the next bytes.

@@ -6,7 +6,7 @@ use super::body::Body;
 use crate::flow::At;
 
 /// State of one chunk stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chunked {
     pub(super) csid: u32,
     pub(super) timestamp: u32,

@@ -101,7 +101,7 @@ pub(super) struct Unread {
 }
 
 /// Puts the messages of one direction together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Assembler {
     /// Where it is not known, larger than any message.
     pub(super) chunk_size: u32,
@@ -149,6 +149,12 @@ impl Assembler {
         let mut this = Self { trusted: 0, intact: false, ..unknown };
         this.lose_sync();
         this
+    }
+
+    /// Memory held, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        let scanner = self.scanner.as_ref().map_or(0, |scanner| scanner.weight());
+        self.streams.iter().fold(scanner, |n, stream| n.saturating_add(stream.body.weight()))
     }
 
     /// Takes the next bytes of the stream.

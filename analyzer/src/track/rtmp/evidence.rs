@@ -15,7 +15,7 @@ const CONTROL: u32 = 2;
 const MAX_MESSAGE: u32 = 8 << 20;
 
 /// What a run of headers itself has said so far: length and rest of each chunk stream's message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
     open: Vec<(u32, u32, u32)>,
     types: Vec<(u32, u8)>,

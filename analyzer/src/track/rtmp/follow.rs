@@ -50,7 +50,7 @@ pub(crate) trait Events {
 }
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     client: Option<Dir>,
     sides: [Side; 2],
@@ -63,7 +63,7 @@ pub(crate) struct Follower {
     certain: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Side {
     hello: Half,
     chunks: Assembler,
@@ -82,6 +82,11 @@ impl Follower {
             other: false,
             certain: false,
         }
+    }
+
+    /// Memory held, in bytes: the open messages.
+    pub(crate) fn weight(&self) -> usize {
+        self.sides.iter().fold(0, |n, side| n.saturating_add(side.chunks.weight()))
     }
 
     /// True where it turned out to be something else.

@@ -21,7 +21,7 @@ fn streams(name: &str, least: usize) -> Vec<Stream> {
 type Key = (u64, u8, u32);
 
 /// The messages that were read, and which bytes each one lies in.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Read {
     messages: BTreeMap<Key, Vec<Range<u64>>>,
     open: BTreeMap<u32, Vec<Range<u64>>>,

@@ -32,7 +32,7 @@ pub(super) const UNLIMITED: u32 = u32::MAX;
 const ANY: u32 = 0;
 
 /// Bytes behind a hole, and the search through them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scanner {
     bytes: Vec<u8>,
     /// Where each piece begins in `bytes`, and in the stream.
@@ -67,6 +67,11 @@ enum Run {
 }
 
 impl Scanner {
+    /// Memory held, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes.len().saturating_add(self.pieces.len().saturating_mul(size_of::<(usize, At)>()))
+    }
+
     /// Takes more bytes; returns how many old ones had to go.
     pub(super) fn push(&mut self, at: At, bytes: &[u8]) -> u64 {
         if bytes.is_empty() {

@@ -159,10 +159,15 @@ pub fn parse(link: LinkType, data: &[u8], orig_len: u32) -> Packet<'_> {
 /// Takes apart what a datagram carries that was put together from fragments; `ip` is the header of its first one.
 /// `len` is its length on the wire, of which `datagram` is what was captured without a hole.
 pub fn reassembled(ip: Ip, datagram: &[u8], len: u32) -> Packet<'_> {
+    decode_reassembled(&mut Cursor::new(datagram), ip, len)
+}
+
+/// [`reassembled`], of all that `c` holds, with a tree where `T` keeps one.
+pub fn decode_reassembled<'b, T: Trace>(c: &mut Cursor<'b, T>, ip: Ip, len: u32) -> Packet<'b> {
     let mut packet = Packet::default();
     let next = ip.fragment.map_or(ip.protocol, |fragment| fragment.next);
     let ip = Ip { fragment: None, protocol: next, ..ip };
-    if let Err(error) = ip::whole(&mut Cursor::new(datagram), ip, len, &mut packet) {
+    if let Err(error) = ip::whole(c, ip, len, &mut packet) {
         packet.error = Some(error);
     }
     packet

@@ -72,6 +72,19 @@ pub enum Tunnel {
     Teredo,
 }
 
+impl std::fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::IpInIp => "IP in IP",
+            Self::Gre => "GRE",
+            Self::Vxlan => "VXLAN",
+            Self::Geneve => "GENEVE",
+            Self::Gtp => "GTP-U",
+            Self::Teredo => "Teredo",
+        })
+    }
+}
+
 /// Reads a tunnel directly in IP.
 pub(super) fn in_ip<'b, T: Trace>(
     c: &mut Cursor<'b, T>,
