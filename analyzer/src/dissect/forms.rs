@@ -21,6 +21,7 @@ pub struct Form {
 pub static FORMS: &[Form] = &[
     Form { name: "aac.asc", doc: "AudioSpecificConfig", read: asc },
     Form { name: "amf0", doc: "AMF0 values", read: |b, o| one("AMF0 values", b, o, values) },
+    Form { name: "amf3", doc: "AMF3 values", read: |b, o| one("AMF3 values", b, o, values3) },
     Form { name: "avc.config", doc: "AVCDecoderConfigurationRecord", read: avc_config },
     Form { name: "ethernet", doc: "an Ethernet frame", read: ethernet },
     Form { name: "flv", doc: "an FLV file", read: |b, o| one("FLV file", b, o, file) },
@@ -103,6 +104,10 @@ fn one(
 
 fn values(c: &mut Reader<'_>) -> wire::Result<()> {
     amf0::decode_all(c).1.map_or(Ok(()), Err)
+}
+
+fn values3(c: &mut Reader<'_>) -> wire::Result<()> {
+    wire::amf3::decode_all(c).1.map_or(Ok(()), Err)
 }
 
 fn asc(bytes: &[u8], origin: Provenance) -> Vec<Part> {

@@ -233,6 +233,10 @@ impl Listener<'_> {
                 }
             }
             kind::DATA_AMF0 => data_text(body, &mut self.out.facts, &mut text),
+            kind::DATA_AMF3 => {
+                text.push_str("AMF3 Data ");
+                data_text(body.strip_prefix(&[0]).unwrap_or(body), &mut self.out.facts, &mut text);
+            }
             kind::AUDIO => {
                 text.push_str("Audio Data");
                 if let Ok(says) = media::audio(&mut Cursor::new(body), &mut self.out.facts) {
@@ -277,14 +281,12 @@ impl Listener<'_> {
         let name = command.name.as_str();
         let code = || {
             let infos = std::iter::once(&command.object).chain(&command.arguments);
-            infos.filter_map(|v| v.property("code").and_then(Amf0::as_str)).next()
+            infos.filter_map(|v| v.property_text("code")).next()
         };
         let parameter = match name {
-            "connect" => command.object.property("app").and_then(Amf0::as_str),
+            "connect" => command.object.property_text("app"),
             "play" | "releaseStream" | "FCPublish" | "publish" => command.text(0),
-            "play2" => {
-                command.arguments.first().and_then(|v| v.property("streamName")).and_then(Amf0::as_str)
-            }
+            "play2" => command.arguments.first().and_then(|v| v.property_text("streamName")),
             "onStatus" | "_result" | "_error" | "onPlayStatus" => code(),
             _ => None,
         };
@@ -475,7 +477,7 @@ fn data_text(body: &[u8], facts: &mut super::facts::Facts, text: &mut String) {
     let (values, error) = amf0::decode_all(&mut Cursor::new(body));
     let name = values.first().and_then(Amf0::as_str).unwrap_or("AMF0 Data");
     facts.text("rtmp.command", name);
-    let code = values.iter().filter_map(|v| v.property("code").and_then(Amf0::as_str)).next();
+    let code = values.iter().filter_map(|v| v.property_text("code")).next();
     let _ = match code.filter(|_| matches!(name, "onStatus" | "onPlayStatus")) {
         Some(code) => write!(text, "{}('{}')", Clean(name), Clean(code)),
         None => write!(text, "{}()", Clean(name)),

@@ -25,6 +25,8 @@ pub(super) struct About {
     seq: u32,
     ack: u32,
     window: u32,
+    /// Number that the blocks of a selective acknowledgement count from.
+    peer: u32,
 }
 
 impl State {
@@ -49,6 +51,7 @@ impl State {
             seq: tcp.seq.wrapping_sub(base),
             ack: if acks { tcp.ack.wrapping_sub(peer_base) } else { 0 },
             window: u32::from(tcp.window) << scale,
+            peer: peer_base,
         }
     }
 }
@@ -93,14 +96,27 @@ impl About {
             let _ = write!(out, " Ack={}", self.ack);
         }
         let _ = write!(out, " Win={} Len={}", self.window, headers.payload_len);
-        if let Some(mss) = tcp.options.mss {
-            let _ = write!(out, " MSS={mss}");
-        }
-        if tcp.options.sack_permitted {
-            out.push_str(" SACK_PERM");
-        }
-        if let Some(scale) = tcp.options.window_scale.filter(|_| tcp.flags.has(Flags::SYN)) {
-            let _ = write!(out, " WS={}", 1u32 << scale.min(14));
+        self.options(tcp, out);
+    }
+    /// ` MSS=1460 SACK_PERM TSval=1 TSecr=0 WS=128`, in the order of the options.
+    fn options(&self, tcp: &Tcp, out: &mut String) {
+        let options = &tcp.options;
+        for kind in options.kinds.iter().take_while(|kind| **kind != 0) {
+            let _ = match (kind, options.mss, options.window_scale, options.times) {
+                (2, Some(mss), ..) => write!(out, " MSS={mss}"),
+                (3, _, Some(scale), _) if tcp.flags.has(Flags::SYN) => {
+                    write!(out, " WS={}", 1u32 << scale.min(14))
+                }
+                (4, ..) if options.sack_permitted => write!(out, " SACK_PERM"),
+                (5, ..) => {
+                    let blocks = options.sack.iter().take(usize::from(options.sack_blocks));
+                    blocks
+                        .map(|(left, right)| (left.wrapping_sub(self.peer), right.wrapping_sub(self.peer)))
+                        .try_for_each(|(left, right)| write!(out, " SLE={left} SRE={right}"))
+                }
+                (8, _, _, Some((value, echo))) => write!(out, " TSval={value} TSecr={echo}"),
+                _ => Ok(()),
+            };
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Decoding is bounded: nesting by [`MAX_DEPTH`], the number of values by [`MAX_VALUES`]; no count on the wire
 //! ever sizes an allocation. (Deeply nested arrays end several well-known servers.)
 
+use crate::amf3::{self, Amf3};
 use crate::cursor::Cursor;
 use crate::error::{Error, Problem, Result};
 use crate::trace::{Field, Trace, field};
@@ -31,6 +32,7 @@ static END: Field = field("object end", "AMF0 §2.11", "closes the properties of
 static REFERENCE: Field = field("reference", "AMF0 §2.9", "index of an earlier complex value");
 static DATE: Field = field("date", "AMF0 §2.13", "milliseconds since 1970 in UTC");
 static ZONE: Field = field("time zone", "AMF0 §2.13", "reserved, should be 0");
+static AMF3: Field = field("AMF3 value", "AMF0 §3.1", "what follows is written in AMF3");
 static CLASS: Field = field("class name", "AMF0 §2.18", "alias of a typed object's class");
 
 /// An AMF0 value. Properties keep their order.
@@ -62,6 +64,8 @@ pub enum Amf0 {
     Xml(String),
     /// Marker 0x10: class name, properties.
     Typed(String, Vec<(String, Amf0)>),
+    /// Marker 0x11: a value in AMF3.
+    Amf3(Box<Amf3>),
 }
 
 impl Amf0 {
@@ -69,6 +73,7 @@ impl Amf0 {
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(s) | Self::Xml(s) => Some(s),
+            Self::Amf3(value) => value.as_str(),
             _ => None,
         }
     }
@@ -77,6 +82,7 @@ impl Amf0 {
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Number(n) => Some(*n),
+            Self::Amf3(value) => value.as_f64(),
             _ => None,
         }
     }
@@ -101,6 +107,14 @@ impl Amf0 {
         self.properties().iter().find(|(k, _)| k == name).map(|(_, v)| v)
     }
 
+    /// The text of the property of this name, in AMF0 or AMF3.
+    pub fn property_text(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Amf3(value) => value.property(name)?.as_str(),
+            _ => self.property(name)?.as_str(),
+        }
+    }
+
     /// A string value.
     pub fn text(s: impl Into<String>) -> Self {
         Self::String(s.into())
@@ -114,12 +128,12 @@ impl Amf0 {
 
 /// Reads one value.
 pub fn decode<T: Trace>(c: &mut Cursor<'_, T>) -> Result<Amf0> {
-    Decoder { values: 0 }.value(c, 0)
+    Decoder::default().value(c, 0)
 }
 
 /// Reads values up to the end of the buffer: those before the first error, and the error.
 pub fn decode_all<T: Trace>(c: &mut Cursor<'_, T>) -> (Vec<Amf0>, Option<Error>) {
-    let mut decoder = Decoder { values: 0 };
+    let mut decoder = Decoder::default();
     let mut values = Vec::new();
     while !c.is_empty() {
         match decoder.value(c, 0) {
@@ -130,8 +144,11 @@ pub fn decode_all<T: Trace>(c: &mut Cursor<'_, T>) -> (Vec<Amf0>, Option<Error>)
     (values, None)
 }
 
+#[derive(Default)]
 struct Decoder {
     values: u32,
+    /// What AMF3 values refer to, through the whole message.
+    amf3: amf3::Context,
 }
 
 impl Decoder {
@@ -173,6 +190,7 @@ impl Decoder {
                 let class = short_string(c, &CLASS)?;
                 Ok(Amf0::Typed(class, self.properties(c, deeper)?))
             }),
+            0x11 => c.group(&AMF3, |c| Ok(Amf0::Amf3(Box::new(self.amf3.decode(c)?)))),
             marker => Err(c.refuse(&MARKER, 1, "an AMF0 type marker", u64::from(marker))),
         }
     }
@@ -250,6 +268,10 @@ pub fn encode(out: &mut Vec<u8>, value: &Amf0) {
             out.push(0x10);
             encode_name(out, class);
             encode_properties(out, properties);
+        }
+        Amf0::Amf3(value) => {
+            out.push(0x11);
+            amf3::encode(out, value);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! type, `decode`, `encode`, tests.
 
 pub mod amf0;
+pub mod amf3;
 pub mod codec;
 pub mod cursor;
 pub mod error;

@@ -24,10 +24,41 @@ pub struct Says<'b> {
     pub wireshark: Option<String>,
     /// What is so, in a sentence, where it differs.
     pub truth: Option<String>,
+    /// Why that counts and not the other.
+    pub why: Why,
     /// Parameter sets in the body.
     pub sets: Vec<(Set, &'b [u8])>,
     /// Bytes of a NAL unit's length, from a configuration.
     pub length_size: Option<u8>,
+}
+
+/// Why Wireshark's reading of the first byte does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Why {
+    /// The codec gives rate, size and channels no meaning.
+    #[default]
+    Constants,
+    /// The byte is not the one that Wireshark takes it for.
+    Enhanced,
+    /// The codec number is not one of Adobe's list.
+    Unlisted,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Constants => {
+                "the second: the flag bits behind the codec number mean nothing for this codec"
+            }
+            Self::Enhanced => {
+                "the second: this is a tag of Enhanced RTMP, whose first byte has no codec number; \
+                 the FourCC behind it names the codec"
+            }
+            Self::Unlisted => {
+                "the second: Adobe's list has no such codec number, and many programs agree on what it stands for"
+            }
+        }
+    }
 }
 
 /// Wireshark's words for the first byte of an audio message.
@@ -131,6 +162,7 @@ pub fn audio<'b, T: Trace>(c: &mut Cursor<'b, T>, facts: &mut Facts) -> Result<S
                 join(&mut says.text, &text);
             }
             says.wireshark = Some(wireshark_audio(first));
+            says.why = Why::Enhanced;
             says.truth = Some(format!("Enhanced RTMP: {}", says.text));
         }
     }
@@ -217,6 +249,7 @@ pub fn video<'b, T: Trace>(c: &mut Cursor<'b, T>, nals: Option<u8>, facts: &mut 
             }
             if codec == CodecId::HEVC {
                 says.wireshark = Some(wireshark_video(first));
+                says.why = Why::Unlisted;
                 says.truth = Some(says.text.clone());
             }
         }
@@ -273,6 +306,7 @@ pub fn video<'b, T: Trace>(c: &mut Cursor<'b, T>, nals: Option<u8>, facts: &mut 
                 join(&mut says.text, &format!("command {command}"));
             }
             says.wireshark = Some(wireshark_video(first));
+            says.why = Why::Enhanced;
             says.truth = Some(format!("Enhanced RTMP: {}", says.text));
         }
     }
@@ -387,10 +421,7 @@ pub fn statements(says: &Says<'_>) -> Vec<Note> {
         (Some(wireshark), Some(truth)) => vec![
             note("Wireshark says", wireshark),
             note("what is so", truth),
-            note(
-                "what counts",
-                "the second: the flag bits behind the codec number mean nothing for this codec",
-            ),
+            note("what counts", says.why.text()),
         ],
         _ if says.text.is_empty() => Vec::new(),
         _ => vec![note("in short", &says.text)],

@@ -17,6 +17,7 @@ static S0S1S2: Field =
     field("S0, S1 and S2", "RTMP 1.0 §5.2.1", "The server's version, time and random bytes, and its echo.");
 static ECHO: Field = field("C2", "RTMP 1.0 §5.2.4", "The echo of the peer's packet.");
 static BODY: Field = field("message body", "RTMP 1.0 §6.1.2", "As the message type defines it.");
+static SELECTOR: Field = field("format selector", "RTMP 1.0 §7.1.2", "0: AMF0 values follow");
 static SUB: Field =
     field("sub-message", "RTMP 1.0 §7.1.6", "A message inside an aggregate, framed as an FLV tag.");
 static SUB_BODY: Field = field("sub-message body", "RTMP 1.0 §7.1.6", "As its type defines it.");
@@ -165,10 +166,12 @@ pub fn message<T: Trace>(c: &mut Cursor<'_, T>, type_id: u8) -> Result<()> {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
         },
-        kind::DATA_AMF0 => match amf0::decode_all(c) {
-            (_, Some(error)) => Err(error),
-            _ => Ok(()),
-        },
+        kind::DATA_AMF0 | kind::DATA_AMF3 => {
+            if type_id == kind::DATA_AMF3 && c.peek().first() == Some(&0) {
+                c.u8(&SELECTOR)?;
+            }
+            amf0::decode_all(c).1.map_or(Ok(()), Err)
+        }
         _ => {
             c.rest(&BODY);
             Ok(())

@@ -38,6 +38,10 @@ static MSS: Field =
     field("maximum segment size", "RFC 9293 §3.7.1", "Most payload the sender takes, in bytes.");
 static SHIFT: Field =
     field("window scale", "RFC 7323 §2.2", "Windows are to be multiplied by 2 to this power.");
+static LEFT_EDGE: Field = field("left edge", "RFC 2018 §3", "First byte of a block that arrived.");
+static RIGHT_EDGE: Field = field("right edge", "RFC 2018 §3", "The byte behind that block.");
+static TIME: Field = field("timestamp value", "RFC 7323 §3.2", "The sender's clock, in units of its own.");
+static ECHO: Field = field("timestamp echo reply", "RFC 7323 §3.2", "The peer's clock when it sent.");
 static VALUE: Field = field("option value", "RFC 9293 §3.2", "The option's value.");
 static PAYLOAD: Field = field("TCP payload", "RFC 9293 §3.1", "Bytes of the stream.");
 
@@ -82,6 +86,12 @@ pub struct TcpOptions {
     pub sack_permitted: bool,
     /// Blocks of a selective acknowledgement.
     pub sack_blocks: u8,
+    /// The first of them: sequence numbers of the first byte and of the one behind the last.
+    pub sack: [(u32, u32); 4],
+    /// The sender's clock, and the peer's that it answers.
+    pub times: Option<(u32, u32)>,
+    /// Kinds of the first options, in their order; 0 behind the last.
+    pub kinds: [u8; 6],
 }
 
 /// Reads a segment of which `left` bytes were on the wire.
@@ -135,6 +145,9 @@ fn options<T: Trace>(c: &mut Cursor<'_, T>, size: usize, found: &mut TcpOptions)
         }
         let length = c.u8(&LENGTH)?;
         let value = usize::from(length).wrapping_sub(2);
+        if let Some(slot) = found.kinds.iter_mut().find(|slot| **slot == 0) {
+            *slot = kind;
+        }
         if value > end.saturating_sub(c.position()) {
             return Err(c.refuse(&LENGTH, 1, "2 up to the end of the options", u64::from(length)));
         }
@@ -142,10 +155,16 @@ fn options<T: Trace>(c: &mut Cursor<'_, T>, size: usize, found: &mut TcpOptions)
             (2, 2) => found.mss = Some(c.u16(&MSS)?),
             (3, 1) => found.window_scale = Some(c.u8(&SHIFT)?),
             (4, 0) => found.sack_permitted = true,
-            (5, _) => {
+            (5, _) if value & 7 == 0 => {
                 found.sack_blocks = u8::try_from(value >> 3).unwrap_or(u8::MAX);
-                c.bytes(&VALUE, value)?;
+                for at in 0..value >> 3 {
+                    let block = (c.u32(&LEFT_EDGE)?, c.u32(&RIGHT_EDGE)?);
+                    if let Some(slot) = found.sack.get_mut(at) {
+                        *slot = block;
+                    }
+                }
             }
+            (8, 8) => found.times = Some((c.u32(&TIME)?, c.u32(&ECHO)?)),
             _ => {
                 c.bytes(&VALUE, value)?;
             }
