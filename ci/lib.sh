@@ -188,6 +188,8 @@ need_peers() {
     need_gst rtmp2src "gstreamer1.0-plugins-base gstreamer1.0-plugins-bad" "GStreamer's RTMP"
     need_gi GstRtspServer "python3 python3-gi gir1.2-gst-rtsp-server-1.0" "an RTSP server that is not ours"
     need_gst rtph264depay "gstreamer1.0-plugins-good" "GStreamer's RTP"
+    need_gst rtspsrc "gstreamer1.0-plugins-good" "plays over RTSP"
+    need_gst matroskamux "gstreamer1.0-plugins-good" "keeps what GStreamer plays"
     need_gst h264parse "gstreamer1.0-plugins-bad" "GStreamer's parsers"
     need_gst rtspclientsink gstreamer1.0-rtsp "publishes over RTSP"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"

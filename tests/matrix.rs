@@ -13,15 +13,16 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::frames::{Frame, Media, Part, framemd5, part};
-use common::peer::{GSTREAMER, Peer, ffmpeg_publishes};
+use common::peer::{Peer, ffmpeg_publishes};
 use common::relay::{Packet, Relay, of_kind};
 use common::retina_viewer::RetinaViewer;
 use common::rml::Viewer;
 use common::rtsp_media::{
-    by_presentation, ffmpeg_publishes_rtsp, ffmpeg_slices, gstreamer_publishes_rtsp, slices_of,
+    by_presentation, ffmpeg_publishes_rtsp, ffmpeg_slices, gstreamer_plays_rtsp, gstreamer_publishes_rtsp,
+    slices_of,
 };
 use common::server::Server;
-use common::{clip, flv, installed, rtp, wait_for};
+use common::{GST_RTSP_PLAYER, GST_RTSP_PUBLISHER, clip, flv, installed, rtp, wait_for};
 
 /// Pictures in the clip.
 const PICTURES: usize = 200;
@@ -43,13 +44,13 @@ struct Published {
 impl Published {
     /// What the clip holds; of the audio, as much as the publisher sent. ffmpeg gathers audio frames in a packet, and does not
     /// send the one it was filling at the end: the wire tells.
-    fn new(directory: &Path, packets: Option<&[Packet]>) -> Self {
+    fn new(directory: &Path, input: Input, packets: Option<&[Packet]>) -> Self {
         let mut ffmpeg = by_presentation(slices_of(directory, "source", &clip()));
         let mut ours = by_presentation(flv::slices(&flv::tags(&clip())));
         assert_eq!((ffmpeg.video.len(), ours.video.len()), (PICTURES, PICTURES));
         let wire = packets.map(|packets| Media {
             video: rtp::pictures(of_kind(packets, true)),
-            audio: rtp::audio(of_kind(packets, false), SAMPLES),
+            audio: input.audio(packets),
             ..Media::default()
         });
         if let Some(wire) = &wire {
@@ -68,10 +69,10 @@ impl Published {
 }
 
 /// Audio frames that were sent before the first picture was whole.
-fn audio_before_pictures(packets: &[Packet]) -> usize {
+fn audio_before_pictures(input: Input, packets: &[Packet]) -> usize {
     let whole = |p: &Packet| p.video && !p.rtcp && rtp::rtp(&p.bytes).marker;
     let first = packets.iter().position(whole).unwrap();
-    rtp::audio(of_kind(&packets[..first], false), SAMPLES).len()
+    input.audio(&packets[..first]).len()
 }
 
 /// Gives the clip's frames the times that the publisher told: GStreamer gives the first two audio frames the same time. The
@@ -142,10 +143,27 @@ fn without_the_untimed(who: &str, published: &Media, file: &Path) -> Media {
     media
 }
 
+/// Over UDP packets come on two ports, and GStreamer may begin to play before it reads the first sender report, in whatever
+/// step: gives what it played in the first group of pictures the times of what follows. After that a report that came with the
+/// first packet is long read.
+fn until_told(published: &Media, got: &mut Media) {
+    for (published, got, early) in
+        [(&published.video, &mut got.video, GOP), (&published.audio, &mut got.audio, 2 * GOP)]
+    {
+        let from = published.len() - got.len();
+        let shift = got[early].pts - published[from + early].pts;
+        for (frame, published) in got[..early].iter_mut().zip(&published[from..]) {
+            assert!((frame.pts - published.pts - shift).abs() < 500, "{frame:?}, published {published:?}");
+            (frame.dts, frame.pts) = (published.pts + shift, published.pts + shift);
+        }
+    }
+}
+
 struct Readers {
     rtmp: Viewer,
     ffmpeg: Vec<(&'static str, Peer, PathBuf)>,
     retina: Vec<(&'static str, RetinaViewer)>,
+    gstreamer: Vec<(&'static str, Peer, PathBuf)>,
     hls: (Peer, PathBuf),
 }
 
@@ -156,6 +174,10 @@ impl Readers {
             let (peer, out) = ffmpeg_slices(directory, name, &["-rtsp_transport", over], &url);
             (name, peer, out)
         };
+        let gstreamer = |name, over| {
+            let (peer, out) = gstreamer_plays_rtsp(directory, name, over, &url);
+            (name, peer, out)
+        };
         let index = format!("http://{}/live/m/index.m3u8", server.hls);
         Self {
             rtmp: Viewer::start(server.rtmp, "live", "m").unwrap(),
@@ -163,13 +185,14 @@ impl Readers {
                 ("retina-tcp", RetinaViewer::start(&url, false)),
                 ("retina-udp", RetinaViewer::start(&url, true)),
             ],
+            gstreamer: vec![gstreamer("gstreamer-tcp", "tcp"), gstreamer("gstreamer-udp", "udp")],
             ffmpeg: vec![ffmpeg("ffmpeg-tcp", "tcp"), ffmpeg("ffmpeg-udp", "udp")],
             hls: ffmpeg_slices(directory, "hls", &["-live_start_index", "0"], &index),
         }
     }
 
     /// Waits until all have come to the end by themselves, and compares.
-    fn check(self, published: &Published) {
+    fn check(self, directory: &Path, published: &Published) {
         let rtmp = flv::slices(&self.rtmp.watched().tags);
         decodable("rtmp", &rtmp);
         in_step("rtmp", whole("rtmp", &published.ours, &by_presentation(rtmp)));
@@ -187,6 +210,14 @@ impl Readers {
             let parts = whole(who, &published.ffmpeg, &without_the_untimed(who, &published.ffmpeg, &out));
             in_step(who, parts);
         }
+        for (who, player, out) in self.gstreamer {
+            player.ended_well();
+            let mut got = by_presentation(slices_of(directory, &format!("{who}-got"), &out));
+            if who.ends_with("udp") {
+                until_told(&published.ffmpeg, &mut got);
+            }
+            in_step(who, whole(who, &published.ffmpeg, &got));
+        }
         let (player, out) = self.hls;
         player.ended_well();
         let hls = framemd5(&out);
@@ -199,12 +230,24 @@ impl Readers {
 #[derive(Clone, Copy)]
 enum Input {
     Ffmpeg { rtsp: bool },
-    Gstreamer,
+    Gstreamer { latm: bool },
+}
+
+impl Input {
+    /// The audio frames in its packets.
+    fn audio(self, packets: &[Packet]) -> Vec<Frame> {
+        let packets = of_kind(packets, false);
+        if matches!(self, Self::Gstreamer { latm: true }) {
+            rtp::latm(packets)
+        } else {
+            rtp::audio(packets, SAMPLES)
+        }
+    }
 }
 
 /// `publish` gets the server's RTMP URL, or an RTSP URL that leads through a relay.
 fn every_protocol_out(input: Input, publish: impl Fn(&Path, &str) -> Peer) {
-    if !installed(&["ffmpeg", GSTREAMER]) {
+    if !installed(&["ffmpeg", GST_RTSP_PUBLISHER, GST_RTSP_PLAYER]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -227,7 +270,7 @@ fn every_protocol_out(input: Input, publish: impl Fn(&Path, &str) -> Peer) {
     match input {
         Input::Ffmpeg { .. } => drop(publisher.ended_well()),
         // Its program now and then hangs in its last step, when the server has heard it out.
-        Input::Gstreamer => {
+        Input::Gstreamer { .. } => {
             wait_for("the publisher's goodbye", || {
                 let streams = server.list("streams");
                 let stream = streams.iter().find(|s| s["path"] == "live/m");
@@ -237,8 +280,8 @@ fn every_protocol_out(input: Input, publish: impl Fn(&Path, &str) -> Peer) {
         }
     }
     let packets = relay.map(Relay::ended);
-    let published = Published::new(directory, packets.as_deref());
-    readers.check(&published);
+    let published = Published::new(directory, input, packets.as_deref());
+    readers.check(directory, &published);
 
     let recording = wait_for("the recording's end", || {
         server.list("recordings").into_iter().find(|r| r["state"] == "finished")
@@ -248,7 +291,7 @@ fn every_protocol_out(input: Input, publish: impl Fn(&Path, &str) -> Peer) {
     decodable("recording", &recorded);
     let parts = whole("recording", &published.ffmpeg, &by_presentation(recorded));
     // It begins with the first picture: audio that came before that has no place in it.
-    let early = packets.as_deref().map_or(0, audio_before_pictures);
+    let early = packets.as_deref().map_or(0, |packets| audio_before_pictures(input, packets));
     assert_eq!(parts.0.first, 0, "the recording has all pictures");
     assert!(parts.1.first <= early, "the recording begins with audio frame {}", parts.1.first);
     in_step("recording", parts);
@@ -276,10 +319,15 @@ fn rtsp_over_udp_by_ffmpeg_goes_out_over_everything() {
 
 #[test]
 fn interleaved_rtsp_by_gstreamer_goes_out_over_everything() {
-    every_protocol_out(Input::Gstreamer, |directory, url| gstreamer_publishes_rtsp(directory, "tcp", url));
+    every_protocol_out(Input::Gstreamer { latm: false }, |directory, url| {
+        gstreamer_publishes_rtsp(directory, "tcp", false, url)
+    });
 }
 
+/// With its defaults: its AAC comes as LATM.
 #[test]
 fn rtsp_over_udp_by_gstreamer_goes_out_over_everything() {
-    every_protocol_out(Input::Gstreamer, |directory, url| gstreamer_publishes_rtsp(directory, "udp", url));
+    every_protocol_out(Input::Gstreamer { latm: true }, |directory, url| {
+        gstreamer_publishes_rtsp(directory, "udp", true, url)
+    });
 }

@@ -79,6 +79,24 @@ fn lost_packets_cost_their_pictures_and_no_others() {
     assert!(whole.len() + 4 <= pictures.len(), "some pictures were hit");
     let all = part("what is whole", &whole, &got.video);
     assert_eq!(all.end, whole.len(), "the pictures after the last loss");
+    // The server has counted them, too: what was due, less what came, where what came twice counts twice (RFC 3550 §A.3).
+    let arrived = |p: &&&common::relay::Packet| p.fate != Fate::Lost;
+    let number = |p: &&common::relay::Packet| i64::from(rtp::rtp(&p.bytes).sequence);
+    let (first, last) =
+        (number(video.iter().find(arrived).unwrap()), number(video.iter().rfind(arrived).unwrap()));
+    let due = (last - first).rem_euclid(1 << 16) + 1;
+    let came = video.iter().filter(arrived).map(|p| if p.fate == Fate::Doubled { 2 } else { 1 }).sum::<i64>();
+    let metrics = server.ask("/metrics");
+    let count = |name: &str, kind: &str| -> i64 {
+        let of = |line: &&str| {
+            line.starts_with(name) && line.contains("role=\"publisher\"") && line.contains(kind)
+        };
+        let line = metrics.lines().find(of).unwrap_or_else(|| panic!("no {name} of {kind} in {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(count("streamgauge_rtp_packets_expected", "video"), due);
+    assert_eq!(count("streamgauge_rtp_packets_lost", "video"), due - came);
+    assert_eq!(count("streamgauge_rtp_packets_lost", "audio"), 0);
     let clip = flv::slices(&flv::tags(&clip()));
     part("audio, of which nothing was lost", &by_presentation(clip).audio, &got.audio);
     server.stop();

@@ -275,6 +275,70 @@ fn a_shutdown_says_goodbye_between_whole_packets() {
     assert!(packets > 0 && goodbye, "{packets} packets, goodbye: {goodbye}");
 }
 
+/// A player that stays hears BYE when the publisher has gone, and is told to go itself: what comes next may have other tracks,
+/// so that it has to ask anew. One that asks finds nothing until somebody publishes again.
+#[test]
+fn players_are_sent_home_after_their_publisher() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, rtsp) = start(directory.path(), "");
+    let url = format!("rtsp://{rtsp}/live/home");
+    let channels = |track| format!("RTP/AVP/TCP;unicast;interleaved={}-{}", 2 * track, 2 * track + 1);
+    let mut publisher = Hand::connect(rtsp);
+    let wait = || {
+        wait_until("a track", || {
+            let streams = server.list("streams");
+            streams.iter().any(|s| s["tracks"].as_array().is_some_and(|tracks| !tracks.is_empty()))
+        });
+    };
+    publisher.records(&url, channels);
+    wait();
+    let mut player = Hand::connect(rtsp);
+    player.plays(&url);
+    drop(publisher);
+    let mut last = None;
+    while let Some(packet) = player.packet() {
+        last = Some(packet);
+    }
+    let (channel, compound) = last.unwrap();
+    let kinds: Vec<u8> = common::rtp::rtcp(&compound).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!((channel, kinds.last()), (1, Some(&common::rtp::BYE)), "{kinds:?}");
+    let mut other = Hand::connect(rtsp);
+    assert!(other.ask("DESCRIBE", &url, "", "").starts_with("RTSP/1.0 404"));
+    other.records(&url, channels);
+    wait();
+    Hand::connect(rtsp).plays(&url);
+    server.stop();
+}
+
+/// The other way to put AAC in RTP, as ffmpeg writes it.
+#[test]
+fn latm_by_ffmpeg_comes_out_as_it_went_in() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let whole = source(directory, &clip());
+    let (server, rtsp) = start(directory, "");
+    let url = format!("rtsp://{rtsp}/live/latm");
+    let (from, over) = (clip(), ["-rtpflags", "latm", "-rtsp_transport", "tcp"]);
+    let copy = ["-nostdin", "-re", "-i", from.to_str().unwrap(), "-t", "3", "-c", "copy", "-f", "rtsp"];
+    let arguments: Vec<&str> = copy.into_iter().chain(over).chain([url.as_str()]).collect();
+    let publisher = Peer::start(directory, "publisher", "ffmpeg", &arguments);
+    wait_tracks(&server, "live/latm");
+    let streams = server.list("streams");
+    let tracks = streams[0]["tracks"].as_array().unwrap();
+    assert!(tracks[1]["description"].as_str().unwrap().contains("LC"), "{tracks:?}");
+    let (player, out) = watches(directory, "player", Some("tcp"), &url);
+    publisher.ended_well();
+    player.ended_well();
+    let got = got(&out);
+    let (video, audio) =
+        (part("video", &whole.video, &got.media.video), part("audio", &whole.audio, &got.media.audio));
+    assert!(audio.end - audio.first > 100 && (video.offset - audio.offset).abs() <= 1, "{video:?} {audio:?}");
+    server.stop();
+}
+
 #[test]
 fn packets_of_strangers_are_told_and_forgotten() {
     let directory = tempfile::tempdir().unwrap();

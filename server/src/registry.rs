@@ -110,13 +110,15 @@ struct About {
     receptions: Vec<Reception>,
 }
 
-/// How a track arrives, as its viewer's latest receiver report has it.
+/// How a track arrives: at a viewer as its latest receiver report has it, from a publisher as our latest one does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reception {
     /// Video or audio.
     pub kind: media::Kind,
     /// What the report says.
     pub heard: media::rtp::Heard,
+    /// Packets that should have come, as far as we counted: only we know how many.
+    pub expected: Option<u64>,
 }
 
 /// What a client does, once it is known.

@@ -112,6 +112,28 @@ pub fn audio<'a>(packets: impl IntoIterator<Item = &'a [u8]>, samples: i64) -> V
     frames
 }
 
+/// The same in packets of LATM, one frame an element, whose configuration the description told.
+pub fn latm<'a>(packets: impl IntoIterator<Item = &'a [u8]>) -> Vec<Frame> {
+    let mut ticks = Ticks::default();
+    let mut frames = Vec::new();
+    let mut element = Vec::new();
+    for packet in packets {
+        let Rtp { marker, timestamp, payload, .. } = rtp(packet);
+        element.extend(payload);
+        if !marker {
+            continue;
+        }
+        let full = element.iter().take_while(|b| **b == 255).count();
+        let size = 255 * full + usize::from(element[full]);
+        let frame = &element[full + 1..];
+        assert_eq!(frame.len(), size, "one frame an element");
+        let pts = ticks.next(timestamp);
+        frames.push(Frame { dts: pts, pts, key: true, id: identity(frame) });
+        element.clear();
+    }
+    frames
+}
+
 /// Timestamps that do not wrap.
 #[derive(Default)]
 struct Ticks(Option<i64>);

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::clip;
 use super::frames::{Media, framemd5};
 use super::peer::{GSTREAMER, Peer};
+use super::{GST_RTSP_PLAYER, clip, root};
 
 /// Filters that leave the slices of pictures alone: parameter sets and the like stand in other places in each protocol.
 pub const SLICES: &str = "h264_mp4toannexb,filter_units=pass_types=1-5";
@@ -28,17 +28,25 @@ pub fn ffmpeg_slices(directory: &Path, name: &str, options: &[&str], input: &str
     (Peer::start(directory, name, "ffmpeg", &arguments), out)
 }
 
-/// GStreamer publishes the clip once, in real time. Of its two ways to put AAC in RTP it takes the one called mpeg4-generic, as
-/// everybody else does: the other, LATM, is not spoken here.
-pub fn gstreamer_publishes_rtsp(directory: &Path, over: &str, url: &str) -> Peer {
+/// GStreamer publishes the clip once, in real time. Of its two ways to put AAC in RTP it takes LATM by itself; without that it
+/// takes the one called mpeg4-generic, as everybody else does.
+pub fn gstreamer_publishes_rtsp(directory: &Path, over: &str, latm: bool, url: &str) -> Peer {
     let pipeline = format!(
         "filesrc location={} ! flvdemux name=d  rtspclientsink name=s location={url} protocols={over} \
          d.video ! queue ! h264parse ! s.  d.audio ! queue ! aacparse ! s.",
         clip().display()
     );
-    let words = ["GST_PLUGIN_FEATURE_RANK=rtpmp4apay:NONE", GSTREAMER, "-q"];
-    let words: Vec<&str> = words.into_iter().chain(pipeline.split_whitespace()).collect();
+    let rank = (!latm).then_some("GST_PLUGIN_FEATURE_RANK=rtpmp4apay:NONE");
+    let words = rank.into_iter().chain([GSTREAMER, "-q"]);
+    let words: Vec<&str> = words.chain(pipeline.split_whitespace()).collect();
     Peer::start(directory, "gstreamer-publisher", "env", &words)
+}
+
+/// GStreamer plays over `tcp` or `udp`; what it gets goes to `NAME.mkv`.
+pub fn gstreamer_plays_rtsp(directory: &Path, name: &str, over: &str, url: &str) -> (Peer, PathBuf) {
+    let out = directory.join(format!("{name}.mkv"));
+    let program = root().join(GST_RTSP_PLAYER);
+    (Peer::start(directory, name, program.to_str().unwrap(), &[url, over, out.to_str().unwrap()]), out)
 }
 
 /// Frames that ffmpeg reads in a file, by their slices.

@@ -53,12 +53,14 @@ pub struct Client {
     connected: String,
 }
 
-/// A track as a viewer's latest RTCP report tells of it.
+/// A track as the latest RTCP report of who receives it tells: the viewer's, or ours about a publisher.
 #[derive(Debug, Serialize)]
 struct Reception {
     kind: &'static str,
     fraction_lost: f64,
     packets_lost: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packets_expected: Option<u64>,
     jitter_ms: f64,
     round_trip_ms: Option<f64>,
 }
@@ -93,7 +95,7 @@ pub fn recordings(shared: &Shared) -> Vec<Recording> {
     shared.recorder.list().into_iter().map(recording).collect()
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub(super) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Video => "video",
         Kind::Audio => "audio",
@@ -105,6 +107,7 @@ fn reception(r: &crate::registry::Reception) -> Reception {
         kind: kind(r.kind),
         fraction_lost: r.heard.fraction_lost,
         packets_lost: r.heard.lost,
+        packets_expected: r.expected,
         jitter_ms: r.heard.jitter_ms,
         round_trip_ms: r.heard.round_trip_ms,
     }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::api::kind;
 use crate::registry::{protocol_name, role_name};
 use crate::server::Shared;
 
@@ -83,10 +84,23 @@ fn sums(registry: &mut Registry, shared: &Shared) {
 
 fn clients(registry: &mut Registry, shared: &Shared) {
     let now = shared.clock.now();
-    let bytes = Counters::default();
+    let (bytes, lost, expected) = (Counters::default(), Gauges::default(), Gauges::default());
     for c in shared.registry.clients(now).into_iter().filter(|c| c.listed) {
         let address = c.address.to_string();
         let (protocol, role) = (protocol_name(c.protocol), role_name(c.role));
+        for r in &c.receptions {
+            let labels = [
+                ("id", c.id.as_str()),
+                ("protocol", protocol),
+                ("role", role),
+                ("path", &c.path),
+                ("kind", kind(r.kind)),
+            ];
+            lost.0.get_or_create(&self::labels(labels)).set(i64::from(r.heard.lost));
+            if let Some(packets) = r.expected {
+                expected.set(labels, usize::try_from(packets).unwrap_or(usize::MAX));
+            }
+        }
         for (direction, n) in [("in", c.bytes_in), ("out", c.bytes_out)] {
             let labels = [
                 ("id", c.id.as_str()),
@@ -114,6 +128,9 @@ fn clients(registry: &mut Registry, shared: &Shared) {
     }
     let help = "Transport payload of a client, until a minute after its end; at most 1000 clients, the rest is other";
     registry.register("client_bytes", help, bytes.0);
+    let help = "RTP packets of a track lost on the way, below 0 where some came twice: from publishers as counted, to viewers as they report";
+    registry.register("rtp_packets_lost", help, lost.0);
+    registry.register("rtp_packets_expected", "RTP packets of a publisher's track that were due", expected.0);
 }
 
 fn streams(registry: &mut Registry, shared: &Shared) {

@@ -4,6 +4,7 @@
 //! Where a publisher's times jump the file's time goes on (see [`media::mp4::Fragmenter`]); where its codecs change
 //! the file ends and another begins.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ const KEY: u64 = 1_000_000;
 const ANY: u64 = 2_000_000;
 /// Bytes after which a fragment ends.
 const LARGEST: usize = 8 << 20;
+/// Audio frames that wait for the first picture: at 48 kHz more than ten seconds.
+const EARLY: usize = 512;
 
 /// What is to be done with the file.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Open {
-    Mp4 { fragmenter: Fragmenter, lengths: Option<Lengths>, begun: bool },
+    Mp4 { fragmenter: Fragmenter, lengths: Option<Lengths>, begun: bool, early: VecDeque<Frame> },
     Flv(Flv),
 }
 
@@ -62,7 +65,8 @@ impl Session {
         }
         self.finish();
         self.open = if fits {
-            let begun = |fragmenter| Open::Mp4 { fragmenter, lengths: None, begun: false };
+            let begun =
+                |fragmenter| Open::Mp4 { fragmenter, lengths: None, begun: false, early: VecDeque::new() };
             Fragmenter::new(&self.tracks).map(begun)
         } else {
             Some(Open::Flv(Flv::new(&self.tracks)))
@@ -74,11 +78,20 @@ impl Session {
         match &mut self.open {
             None => {}
             Some(Open::Flv(flv)) => flv.frame(frame, &mut self.steps),
-            Some(Open::Mp4 { fragmenter, begun, .. }) => {
+            Some(Open::Mp4 { fragmenter, begun, early, .. }) => {
                 let key = frame.key && (frame.track.kind() == Kind::Video || !fragmenter.has_video());
                 if !*begun && !key {
+                    if frame.track.kind() == Kind::Audio {
+                        if early.len() >= EARLY {
+                            early.pop_front();
+                        }
+                        early.push_back(frame.clone());
+                    }
                     return;
                 }
+                // A picture may come later than sound of the same time; only what was before it has no place here.
+                let mut early = std::mem::take(early);
+                early.retain(|sound| sound.dts_ms() >= frame.dts_ms());
                 let length = if *begun { fragmenter.length_before(frame) } else { 0 };
                 *begun = true;
                 if length >= ANY || (key && length >= KEY) || fragmenter.held_bytes() >= LARGEST {
@@ -86,6 +99,7 @@ impl Session {
                 }
                 if let Some(Open::Mp4 { fragmenter, .. }) = &mut self.open {
                     fragmenter.push(frame);
+                    early.iter().for_each(|sound| fragmenter.push(sound));
                 }
             }
         }

@@ -169,3 +169,20 @@ fn nothing_that_never_came_makes_a_file() {
     disk.take(&mut session);
     assert!(disk.files.is_empty() && disk.closed == 0);
 }
+
+#[test]
+fn sound_that_comes_ahead_of_the_first_picture_is_kept_from_its_time_on() {
+    let (video, audio) = (video(30), track(Codec::Aac, vec![0x11, 0x90], None));
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&video);
+    session.track(&audio);
+    // The pictures come late, as behind an encoder's look-ahead; those before the first key picture cannot be shown.
+    session.frame(&frame(&video, 0, false));
+    (0..40).for_each(|n| session.frame(&frame(&audio, n * 20, true)));
+    (5..40).for_each(|n| session.frame(&frame(&video, n * 20 + 10, n == 5)));
+    session.finish();
+    disk.take(&mut session);
+    let frames = demuxed(&disk.files[0].1);
+    let count = |codec: Codec| frames.iter().filter(|f| f.track.codec == codec).count();
+    assert_eq!((count(Codec::H264), count(Codec::Aac)), (35, 40 - 6));
+}

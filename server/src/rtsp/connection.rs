@@ -305,7 +305,8 @@ impl Connection {
             }
             if due(publishing.report_at) {
                 publishing.report_at = Some(now.after(REPORTS));
-                publishing.report(now.as_millis(), &mut self.egress);
+                let receptions = publishing.report(now.as_millis(), &mut self.egress);
+                receptions.into_iter().for_each(|reception| self.client.reported(reception));
             }
         }
         if due(self.publishing.as_ref().and_then(|p| p.over_at)) {

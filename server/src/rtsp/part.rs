@@ -10,6 +10,7 @@ use session::rtsp::{Action, Carry, Event, Reason, Refusal};
 use wire::sdp::Description;
 
 use super::connection::{BEFORE_BYE, Connection, REPORTS};
+use super::egress::Egress;
 use super::playing::Playing;
 use super::publishing::Publishing;
 use crate::hub::{Busy, PublisherSnapshot};
@@ -186,7 +187,11 @@ impl Connection {
     /// The session is over: nothing is held for it any more.
     pub(super) fn ended(&mut self) {
         if let Some(mut publishing) = self.publishing.take() {
-            publishing.finish(self.now().as_millis());
+            let now = self.now().as_millis();
+            publishing.finish(now);
+            // The last count stays in the metrics for a while.
+            let receptions = publishing.report(now, &mut Egress::new(self.remote));
+            receptions.into_iter().for_each(|reception| self.client.reported(reception));
         }
         self.playing = None;
         self.ports.release(&self.route);

@@ -141,7 +141,7 @@ impl Playing {
         let told = |block| {
             self.senders.iter().find_map(|(place, (sender, _))| {
                 let kind = self.tracks.get(*place)?.kind();
-                Some(Reception { kind, heard: sender.heard(block, wall)? })
+                Some(Reception { kind, heard: sender.heard(block, wall)?, expected: None })
             })
         };
         blocks.filter_map(told).collect()
@@ -161,5 +161,80 @@ impl Playing {
         for (sender, carry) in self.senders.values() {
             egress.packet(*carry, true, &[], words(sender, anchor));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use media::{Codec, Frame, Unit};
+    use model::Protocol;
+    use wire::rtp;
+
+    use super::*;
+    use crate::hub::{Bounds, Hub, PublisherSnapshot};
+    use crate::signal::Signal;
+
+    const SPS: &[u8] = &[
+        0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00, 0x01,
+        0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+    ];
+
+    fn track(codec: Codec, config: Vec<u8>) -> Arc<Track> {
+        let description = String::new();
+        Arc::new(Track { codec, config: config.into(), clock: 1000, flv_flags: None, description })
+    }
+
+    /// With B-frames the first picture is shown 80 ms after it is decoded, and sound begins 59 ms after that: RTP-Info has to
+    /// name one instant for both tracks (RFC 2326 §12.33), which their first packets follow by as much.
+    #[test]
+    fn rtp_info_names_one_instant_for_all_tracks() {
+        let hub = Hub::new(Bounds { bytes: 1 << 20, total: 1 << 20, time: 30_000, lag: 5_000 });
+        let address = "10.0.0.1:4000".parse().unwrap();
+        let who = PublisherSnapshot { id: "cam".into(), protocol: Protocol::Rtmp, address };
+        let mut publisher = hub.publish("live/a", who, Time::from_millis(0)).unwrap();
+        let record = wire::codec::avc::encode(&[SPS], &[&[0x68, 0xea, 0xec, 0xb2, 0x2c]]).unwrap();
+        let tracks = vec![track(Codec::H264, record), track(Codec::Aac, vec![0x11, 0x90])];
+        let frame = |place: usize, dts, pts, payload: &'static [u8]| {
+            let payload = Bytes::from_static(payload);
+            Unit::Frame(Frame { track: tracks[place].clone(), dts, pts, key: true, payload })
+        };
+        tracks.iter().for_each(|track| publisher.push(Unit::Track(track.clone()), 0));
+        publisher.push(frame(0, 7000, 7080, &[0, 0, 0, 2, 0x65, 0x88]), 7000);
+        publisher.push(frame(1, 7059, 7059, &[0x21, 0x10]), 7059);
+        publisher.flush();
+
+        let mut playing = Playing::new("live/a", tracks.clone());
+        let channels = |track: u8| Carry::Tcp { channels: (2 * track, 2 * track + 1) };
+        playing.set_up(0, channels(0), 7);
+        playing.set_up(1, channels(1), 8);
+        playing.watch(hub.watch("live/a", Arc::new(Signal::default())));
+        let starts = playing.starts();
+        let mut egress = Egress::new(address);
+        playing.take(usize::MAX, Duration::from_secs(1_700_000_000), &mut egress);
+
+        let mut bytes = Vec::new();
+        while !egress.outbox.is_empty() {
+            let mut slices = [std::io::IoSlice::new(&[])];
+            egress.outbox.slices(&mut slices);
+            let n = slices[0].len();
+            egress.outbox.advance(n, |part| bytes.extend_from_slice(&part));
+        }
+        let mut first = BTreeMap::new();
+        let mut rest = &bytes[..];
+        while let [b'$', channel, high, low, behind @ ..] = rest {
+            let (packet, next) = behind.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+            if channel % 2 == 0 {
+                let header = rtp::Packet::parse(packet).unwrap().header;
+                first.entry(usize::from(channel / 2)).or_insert((header.sequence, header.timestamp));
+            }
+            rest = next;
+        }
+        let behind = |start: &TrackStart| {
+            let (sequence, timestamp) = first[&start.track];
+            assert_eq!(start.seq, sequence);
+            timestamp.wrapping_sub(start.rtptime.unwrap())
+        };
+        assert_eq!(starts.iter().map(behind).collect::<Vec<_>>(), [80 * 90, 59 * 48]);
     }
 }

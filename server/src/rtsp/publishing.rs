@@ -11,6 +11,7 @@ use session::rtsp::Carry;
 use super::egress::Egress;
 use super::playing::CNAME;
 use crate::hub::Publisher;
+use crate::registry::Reception;
 
 #[derive(Debug)]
 pub(super) struct Publishing {
@@ -95,13 +96,15 @@ impl Publishing {
         self.records && self.ingest.is_over()
     }
 
-    /// Tells the publisher how its packets arrive.
-    pub fn report(&mut self, now: u64, egress: &mut Egress) {
+    /// Tells the publisher how its packets arrive; returns the same.
+    pub fn report(&mut self, now: u64, egress: &mut Egress) -> Vec<Reception> {
         for (place, carry) in &self.carries {
             if let Some(report) = self.ingest.report(now, *place, self.ssrc, CNAME) {
                 egress.packet(*carry, true, &[], report);
             }
         }
+        let heard = self.carries.keys().filter_map(|place| self.ingest.heard(*place));
+        heard.map(|(kind, heard, expected)| Reception { kind, heard, expected: Some(expected) }).collect()
     }
 
     /// Hands on what still waits, before the end.

@@ -2,6 +2,7 @@
 
 use model::TrackKind;
 use wire::Error;
+use wire::codec::aac::latm::StreamMuxConfig;
 use wire::sdp::{self, Description, Media};
 
 use crate::track::codec;
@@ -147,9 +148,13 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
     }
     if codec == "aac"
         && let Some(config) = parameters.value("config").and_then(hex)
-        && packing != Packing::OnePerTimestamp
     {
-        match codec::audio(info, &mut wire::Cursor::new(&config)) {
+        let config = match packing {
+            // LATM wraps it (RFC 6416 §7.3).
+            Packing::OnePerTimestamp => StreamMuxConfig::decode(&config).map(|mux| mux.config),
+            _ => Ok(config),
+        };
+        match config.and_then(|config| codec::audio(info, &mut wire::Cursor::new(&config))) {
             Ok(config) => format.audio = Some(config),
             Err(error) => problems.push(error),
         }
@@ -219,6 +224,11 @@ mod tests {
         assert_eq!((format.info.profile.as_deref(), format.info.sample_rate), (Some("LC"), Some(48_000)));
         assert_eq!(mp3.formats[0].info.codec.as_deref(), Some("mp3"));
         assert_eq!(mp3.formats[0].clock, 90_000);
+        let latm = "m=audio 0 RTP/AVP 96\r\na=rtpmap:96 MP4A-LATM/48000/2\r\na=fmtp:96 cpresent=0;config=400023203fc0\r\n";
+        let latm = Description::parse(latm.as_bytes()).unwrap();
+        let mut problems = Vec::new();
+        let latm = format(&latm.media[0], 96, &mut problems);
+        assert_eq!((latm.info.profile.as_deref(), latm.info.sample_rate), (Some("LC"), Some(48_000)));
     }
 
     #[test]

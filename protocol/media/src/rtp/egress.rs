@@ -69,6 +69,18 @@ pub struct Heard {
     pub round_trip_ms: Option<f64>,
 }
 
+impl Heard {
+    /// What a report block says of a track of so many ticks a second, besides the way there and back.
+    pub(super) fn of(block: &Block, clock: u32) -> Self {
+        Self {
+            fraction_lost: f64::from(block.fraction_lost) / 256.0,
+            lost: block.lost,
+            jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(clock.max(1)),
+            round_trip_ms: None,
+        }
+    }
+}
+
 /// One viewer's (or publisher's) side of a track: numbers, timestamps and counts.
 #[derive(Clone, Debug)]
 pub struct Sender {
@@ -189,12 +201,8 @@ impl Sender {
         let round = now.wrapping_sub(block.last_sr).wrapping_sub(block.delay);
         // Without a report of ours, or with a clock that went back, there is none.
         let known = block.last_sr != 0 && round < 1 << 31;
-        Some(Heard {
-            fraction_lost: f64::from(block.fraction_lost) / 256.0,
-            lost: block.lost,
-            jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(self.clock.max(1)),
-            round_trip_ms: known.then(|| f64::from(round) * 1000.0 / 65_536.0),
-        })
+        let round_trip_ms = known.then(|| f64::from(round) * 1000.0 / 65_536.0);
+        Some(Heard { round_trip_ms, ..Heard::of(block, self.clock) })
     }
 
     /// The last words: a report, CNAME and BYE.

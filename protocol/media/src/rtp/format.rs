@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::Cursor;
 use wire::codec::aac::AudioSpecificConfig;
+use wire::codec::aac::latm::StreamMuxConfig;
 use wire::codec::avc;
 use wire::sdp::Media;
 
@@ -26,6 +27,8 @@ pub enum FormatKind {
     H264,
     /// RFC 3640, mode AAC-hbr.
     Aac,
+    /// RFC 6416, MP4A-LATM: read, not written.
+    Latm,
 }
 
 /// The format of a media section.
@@ -40,6 +43,9 @@ pub struct Format {
     pub(super) sets: Sets,
     pub(super) config: Bytes,
     pub(super) layout: Layout,
+    /// What LATM holds, as far as the description tells, and whether packets tell too.
+    pub(super) mux: Option<StreamMuxConfig>,
+    pub(super) mux_in_band: bool,
     /// Ticks from one AAC frame to the next.
     pub(super) samples: u32,
 }
@@ -64,6 +70,8 @@ impl Format {
                 sets,
                 config,
                 layout: none,
+                mux: None,
+                mux_in_band: false,
                 samples: 0,
             };
             if map.is("H264") {
@@ -74,7 +82,22 @@ impl Format {
                 }
                 return Some(format);
             }
-            if !map.is("mpeg4-generic") || !media.kind.eq_ignore_ascii_case("audio") {
+            if !media.kind.eq_ignore_ascii_case("audio") {
+                return None;
+            }
+            if map.is("MP4A-LATM") {
+                format.kind = FormatKind::Latm;
+                // Where nothing is said the packets bring it (RFC 6416 §7.3).
+                format.mux_in_band = number("cpresent", 1) != 0;
+                let mux = parameters.value("config").and_then(from_hex);
+                match mux.and_then(|mux| StreamMuxConfig::decode(&mux).ok()) {
+                    Some(mux) => format.mux(mux),
+                    None if format.mux_in_band => {}
+                    None => return None,
+                }
+                return Some(format);
+            }
+            if !map.is("mpeg4-generic") {
                 return None;
             }
             // The lengths have no defaults; everybody who leaves them out means those of AAC-hbr.
@@ -97,11 +120,19 @@ impl Format {
         })
     }
 
+    /// Learns what LATM holds.
+    pub(super) fn mux(&mut self, mux: StreamMuxConfig) {
+        self.config = mux.config.clone().into();
+        self.samples = frame_ticks(&mux.audio, self.clock);
+        self.mux = Some(mux);
+    }
+
     /// The track as far as the description tells.
     pub fn track(&self) -> Option<Arc<Track>> {
         let (codec, config) = match self.kind {
             FormatKind::H264 => (Codec::H264, self.sets.record()?),
-            FormatKind::Aac => (Codec::Aac, self.config.clone()),
+            FormatKind::Latm if self.mux.is_none() => return None,
+            FormatKind::Aac | FormatKind::Latm => (Codec::Aac, self.config.clone()),
         };
         Some(track(codec, config, self.clock))
     }
@@ -296,6 +327,13 @@ mod tests {
                 .unwrap();
         assert!(h264.track().is_none());
         assert!(of("m=video 0 RTP/AVP 96\na=rtpmap:96 VP8/90000\n").is_none());
+        let latm = |fmtp: &str| {
+            of(&format!("m=audio 0 RTP/AVP 96\na=rtpmap:96 MP4A-LATM/48000/2\na=fmtp:96 {fmtp}\n"))
+        };
+        let told = latm("cpresent=0;config=40002320 3fc0".replace(' ', "").as_str()).unwrap();
+        assert_eq!((told.track().unwrap().config.as_ref(), told.samples), (&[0x11, 0x90][..], 1024));
+        assert!(latm("profile-level-id=1").is_some_and(|format| format.track().is_none()));
+        assert!(latm("cpresent=0").is_none() && latm("cpresent=0;config=00").is_none());
         assert!(
             of("m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\na=fmtp:97 config=zz;sizelength=99\n")
                 .is_some()

@@ -9,12 +9,13 @@ use wire::rtp::Packet;
 use wire::sdp::Description;
 
 use super::dts::DtsRebuilder;
+use super::egress::Heard;
 use super::format::{Format, FormatKind, track};
 use super::reception::Reception;
 use super::reorder::{Ordered, Reorder};
 use super::timeline::{Origin, TrackClock, align, join};
-use super::{aac, h264};
-use crate::frame::{Codec, Frame, Track, Unit};
+use super::{aac, h264, latm};
+use crate::frame::{Codec, Frame, Kind, Track, Unit};
 
 /// Bounds of an ingest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub struct Counters {
 enum Depacketizer {
     H264(Box<h264::Depacketizer>),
     Aac(aac::Depacketizer),
+    Latm(latm::Depacketizer),
 }
 
 impl Depacketizer {
@@ -74,6 +76,7 @@ impl Depacketizer {
         match self {
             Self::H264(depacketizer) => depacketizer.open_bytes(),
             Self::Aac(depacketizer) => depacketizer.open_bytes(),
+            Self::Latm(depacketizer) => depacketizer.open_bytes(),
         }
     }
 }
@@ -89,6 +92,8 @@ struct Channel {
     track: Option<Arc<Track>>,
     told: Option<Arc<Track>>,
     counters: Counters,
+    /// What the last receiver report said.
+    heard: Option<Heard>,
     said_bye: bool,
     /// When the unfinished frame began to come.
     open_since: Option<u64>,
@@ -131,10 +136,14 @@ impl Ingest {
                         Depacketizer::H264(Box::new(h264::Depacketizer::new(sets)))
                     }
                     FormatKind::Aac => Depacketizer::Aac(aac::Depacketizer::new(format.layout)),
+                    FormatKind::Latm => {
+                        let mux = format.mux.clone();
+                        Depacketizer::Latm(latm::Depacketizer::new(mux, format.mux_in_band))
+                    }
                 };
                 let dts = match format.kind {
                     FormatKind::H264 => DtsRebuilder::new(0, 1),
-                    FormatKind::Aac => DtsRebuilder::in_order(),
+                    FormatKind::Aac | FormatKind::Latm => DtsRebuilder::in_order(),
                 };
                 let mut channel = Channel {
                     depacketizer,
@@ -145,6 +154,7 @@ impl Ingest {
                     track: None,
                     told: None,
                     counters: Counters::default(),
+                    heard: None,
                     said_bye: false,
                     open_since: None,
                     format,
@@ -222,6 +232,7 @@ impl Ingest {
         let (damaged, misfits) = match &channel.depacketizer {
             Depacketizer::H264(d) => (d.damaged(), d.misfits()),
             Depacketizer::Aac(d) => (d.damaged(), 0),
+            Depacketizer::Latm(d) => (d.damaged(), 0),
         };
         let mut counters = channel.counters;
         counters.received = channel.reception.received();
@@ -281,9 +292,18 @@ impl Ingest {
 
     /// A receiver report about a track with CNAME, from us as `ssrc`; none before its first packet.
     pub fn report(&mut self, now: u64, place: usize, ssrc: u32, cname: &str) -> Option<Bytes> {
-        let block = self.channel_mut(place)?.reception.block(now)?;
+        let channel = self.channel_mut(place)?;
+        let block = channel.reception.block(now)?;
+        channel.heard = Some(Heard::of(&block, channel.format.clock));
         let report = Report::ReceiverReport { ssrc, blocks: vec![block] };
         Some(rtcp::encode_all(&[report, Report::cname(ssrc, cname)]).into())
+    }
+
+    /// What the last [`report`](Self::report) about a track said, and how many packets it counted as expected.
+    pub fn heard(&self, place: usize) -> Option<(Kind, Heard, u64)> {
+        let channel = self.channel(place)?;
+        let kind = if channel.format.kind == FormatKind::H264 { Kind::Video } else { Kind::Audio };
+        Some((kind, channel.heard?, channel.reception.expected()))
     }
 
     /// Lets time pass: gives up what waited long enough.
@@ -389,6 +409,7 @@ impl Channel {
         let (codec, config) = match &self.depacketizer {
             Depacketizer::H264(depacketizer) => (Codec::H264, depacketizer.sets.record()),
             Depacketizer::Aac(_) => (Codec::Aac, Some(self.format.config.clone())),
+            Depacketizer::Latm(d) => (Codec::Aac, d.config().map(|mux| mux.config.clone().into())),
         };
         let Some(config) = config else { return };
         if self.track.as_ref().is_some_and(|t| t.config == config) {
@@ -428,20 +449,33 @@ impl Channel {
                 pictures.into_iter().filter_map(|picture| self.picture(place, now, picture)).collect()
             }
             Depacketizer::Aac(depacketizer) => {
-                let Ok(units) = depacketizer.packet(header.timestamp, &payload, broken) else {
-                    self.counters.unreadable = self.counters.unreadable.saturating_add(1);
-                    return Vec::new();
-                };
-                let Some(track) = self.track.clone() else { return Vec::new() };
-                let samples = self.format.samples;
-                let raw = |(timestamp, index, payload): aac::Unit| {
-                    let raw = timestamp.wrapping_add(index.wrapping_mul(samples));
-                    let at = self.clock.place(now, raw);
-                    Raw { place, track: Arc::clone(&track), at, key: true, payload }
-                };
-                units.into_iter().map(raw).collect()
+                let units = depacketizer.packet(header.timestamp, &payload, broken);
+                self.sounds(place, now, units)
+            }
+            Depacketizer::Latm(depacketizer) => {
+                let units = depacketizer.packet(header.timestamp, header.marker, &payload, broken);
+                if let Some(mux) = depacketizer.config().filter(|mux| self.format.mux.as_ref() != Some(mux)) {
+                    self.format.mux(mux.clone());
+                    self.configure();
+                }
+                self.sounds(place, now, units)
             }
         }
+    }
+
+    fn sounds(&mut self, place: usize, now: u64, units: Result<Vec<aac::Unit>, wire::Error>) -> Vec<Raw> {
+        let Ok(units) = units else {
+            self.counters.unreadable = self.counters.unreadable.saturating_add(1);
+            return Vec::new();
+        };
+        let Some(track) = self.track.clone() else { return Vec::new() };
+        let samples = self.format.samples;
+        let raw = |(timestamp, index, payload): aac::Unit| {
+            let raw = timestamp.wrapping_add(index.wrapping_mul(samples));
+            let at = self.clock.place(now, raw);
+            Raw { place, track: Arc::clone(&track), at, key: true, payload }
+        };
+        units.into_iter().map(raw).collect()
     }
 
     fn picture(&mut self, place: usize, now: u64, picture: h264::Picture) -> Option<Raw> {

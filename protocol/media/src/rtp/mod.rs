@@ -1,4 +1,4 @@
-//! Frames in RTP packets and back (RFC 3550, RFC 6184, RFC 3640).
+//! Frames in RTP packets and back (RFC 3550, RFC 6184, RFC 3640, RFC 6416).
 //!
 //! In: an [`Ingest`] takes a publisher's packets and reports, brings them into order, puts frames together, gives them decoding
 //! times and lines the tracks up on one timeline. Out: [`packetize`] cuts a frame into payloads that all viewers share; a
@@ -12,6 +12,7 @@ mod egress;
 mod format;
 mod h264;
 mod ingest;
+mod latm;
 mod reception;
 mod reorder;
 #[cfg(test)]

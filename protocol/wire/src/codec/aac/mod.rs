@@ -7,6 +7,7 @@
 //! then, if 16 bits or more are left: 0x2b7(11) object type 5 SBR(1) frequency(4) [0x548(11) PS(1)]
 //! ```
 
+pub mod latm;
 pub mod sbr;
 
 use crate::cursor::Cursor;
