@@ -227,7 +227,7 @@ mod tests {
         let latm = "m=audio 0 RTP/AVP 96\r\na=rtpmap:96 MP4A-LATM/48000/2\r\na=fmtp:96 cpresent=0;config=400023203fc0\r\n";
         let latm = Description::parse(latm.as_bytes()).unwrap();
         let mut problems = Vec::new();
-        let latm = format(&latm.media[0], 96, &mut problems);
+        let latm = super::format(&latm.media[0], 96, &mut problems);
         assert_eq!((latm.info.profile.as_deref(), latm.info.sample_rate), (Some("LC"), Some(48_000)));
     }
 

@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn element(frame: &[u8]) -> Bytes {
-        let lengths = [vec![255; frame.len() / 255], vec![(frame.len() % 255) as u8]].concat();
+        let lengths = [vec![255; frame.len() / 255], vec![u8::try_from(frame.len() % 255).unwrap()]].concat();
         [lengths, frame.to_vec()].concat().into()
     }
 
