@@ -1,5 +1,6 @@
 """The measurements of ci/bench: pairs in turn, the median of each, and the ratio."""
 
+import json
 import os
 import random
 import resource
@@ -39,16 +40,76 @@ def analyze(program):
             "tshark -q -z conv,tcp": ["tshark", "-r", path, "-q", "-z", "conv,tcp"],
         }
         print(f"{size / 1e6:.0f} MB of RTMP, {ROUNDS} rounds, medians")
-        figures = {name: [] for name in rows}
-        for _ in range(ROUNDS):
-            for name, command in rows.items():
-                figures[name].append(cpu_of_run(command))
-        first = None
-        for name, runs in figures.items():
-            cpu = statistics.median(r[0] for r in runs)
-            memory = statistics.median(r[1] for r in runs)
-            first = first or (cpu, memory)
-            print(f"  {name:<36} {cpu:8.2f} CPU s {memory:8.0f} MB   x{cpu / first[0]:.1f} CPU, x{memory / first[1]:.1f} memory")
+        table(rows, ROUNDS)
+
+
+# What tshark has to be told so that it gets this capture right.
+RIGHT = ["-o", "rtmpt.max_packet_size:16777215", "-o", "tcp.reassemble_out_of_order:TRUE"]
+MEMORY_MIB = 64
+
+
+def big(program, generator):
+    """The generator knows what it wrote: the analyzer must find all of it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, "big.pcap")
+        truth = json.loads(subprocess.run([generator, path], check=True, capture_output=True).stdout)
+        found = subprocess.run([program, "analyze", path, "--format", "json"], check=True, capture_output=True)
+        wrong = compare(truth, json.loads(found.stdout))
+        messages = sum(s["pictures"] + s["sounds"] for s in truth["sessions"])
+        late = sum(s["late_segments"] for s in truth["sessions"])
+        size = os.path.getsize(path)
+        print(f"{size / 1e6:.0f} MB, {truth['packets']} packets, {late} segments late; {len(truth['sessions'])} sessions")
+        print(f"  {messages} messages of media: " + ("all counted, in each session" if not wrong else "WRONG"))
+        for line in wrong:
+            print("   ", line)
+        rows = {
+            "streamgauge analyze --format json": [program, "analyze", path, "--format", "json"],
+            "streamgauge check": [program, "check", path],
+            "tshark -q -z conv,tcp": ["tshark", "-r", path, "-q", "-z", "conv,tcp"],
+            "tshark, Info of every packet": ["tshark", "-n", "-r", path, *RIGHT, "-T", "fields", "-e", "_ws.col.Info"],
+        }
+        memory = table(rows, 3)
+        over = {name: mib for name, mib in memory.items() if name.startswith("streamgauge") and mib > MEMORY_MIB}
+        if over:
+            print(f"  more than {MEMORY_MIB} MiB: {over}")
+        sys.exit(1 if wrong or over else 0)
+
+
+def compare(truth, analysis):
+    """Sentences about what differs."""
+    wrong = []
+    sessions = {s["client"]["port"]: s for s in analysis["sessions"]}
+    if len(sessions) != len(truth["sessions"]):
+        wrong.append(f"{len(sessions)} sessions")
+    if sum(c["packets"] for c in analysis["captures"]) != truth["packets"]:
+        wrong.append("packets")
+    for want in truth["sessions"]:
+        got = dict(sessions.get(want["port"], {}))
+        for track in got.get("tracks", []):
+            got["pictures" if track["kind"] == "video" else "sounds"] = track["frames"]
+            if track["kind"] == "video":
+                got["key_frames"] = track["key_frames"]
+        for key, value in want.items():
+            if key not in ("port", "late_segments") and got.get(key) != value:
+                wrong.append(f"port {want['port']}: {key} is {got.get(key)}, not {value}")
+    wrong += [f"finding {f['rule']}: {f['message']}" for f in analysis["findings"]]
+    return wrong
+
+
+def table(rows, rounds):
+    """Runs commands in turn and prints the medians and the ratios to the first; returns the most memory of each."""
+    figures = {name: [] for name in rows}
+    for _ in range(rounds):
+        for name, command in rows.items():
+            figures[name].append(cpu_of_run(command))
+    first, most = None, {}
+    for name, runs in figures.items():
+        cpu = statistics.median(r[0] for r in runs)
+        memory = statistics.median(r[1] for r in runs)
+        most[name] = max(r[1] for r in runs)
+        first = first or (cpu, memory)
+        print(f"  {name:<36} {cpu:8.2f} CPU s {memory:8.0f} MB   x{cpu / first[0]:.1f} CPU, x{memory / first[1]:.1f} memory")
+    return most
 
 
 def repeat(source, target, size):
@@ -216,8 +277,10 @@ def fanout(program):
 
 
 if __name__ == "__main__":
-    what, program = sys.argv[1:]
+    what, program, generator = sys.argv[1:]
     if what in ("analyze", "all"):
         analyze(program)
     if what in ("fanout", "all"):
         fanout(program)
+    if what in ("big", "all"):
+        big(program, generator)

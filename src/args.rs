@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-#[cfg(feature = "live")]
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -181,7 +180,7 @@ pub struct Analyze {
     pub filter: Option<String>,
     /// How long to sniff, such as 30s [default: until Ctrl-C].
     #[cfg(feature = "live")]
-    #[arg(long = "for", value_name = "TIME", value_parser = length, requires = "live")]
+    #[arg(long = "for", value_name = "TIME", value_parser = span, requires = "live")]
     pub length: Option<Duration>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -194,8 +193,7 @@ pub struct Analyze {
     pub fail_on: Option<FailOn>,
 }
 
-#[cfg(feature = "live")]
-fn length(text: &str) -> Result<Duration, String> {
+fn span(text: &str) -> Result<Duration, String> {
     server::parse_span(text)
 }
 
@@ -213,7 +211,7 @@ pub struct Capture {
     #[arg(short, long, value_name = "BPF")]
     pub filter: Option<String>,
     /// How long, such as 30s [default: until Ctrl-C].
-    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub length: Option<Duration>,
     /// Bytes kept of each packet [default: all].
     #[arg(long, value_name = "N", default_value_t = analyzer::live::WHOLE, hide_default_value = true)]
@@ -276,7 +274,7 @@ pub enum FailOn {
 /// Arguments of `check`.
 #[derive(Debug, ClapArgs)]
 pub struct Check {
-    /// pcap or pcapng files; several are read one after another.
+    /// pcap or pcapng files, also packed with gzip or zstd; several are one timeline, - is the standard input.
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Only rules whose id matches, such as `rtmp.*`; may be given again.
@@ -285,10 +283,12 @@ pub struct Check {
     /// No rules whose id matches; may be given again.
     #[arg(long, value_name = "GLOB", help_heading = "Selection")]
     pub skip: Vec<String>,
-    /// Rules this binding and more: must, should, convention or may.
-    #[arg(long, value_enum, default_value_t = Level::Should, hide_possible_values = true)]
-    #[arg(help_heading = "Selection")]
-    pub level: Level,
+    /// Rules this binding and more: must, should, convention or may [default: should, or as the profile says].
+    #[arg(long, value_enum, hide_possible_values = true, help_heading = "Selection")]
+    pub level: Option<Level>,
+    /// A named selection; --only, --skip and --level narrow or widen it.
+    #[arg(long, value_enum, value_name = "NAME", help_heading = "Selection")]
+    pub profile: Option<Profile>,
     /// List the selected rules and check nothing.
     #[arg(long, help_heading = "Selection")]
     pub list: bool,
@@ -320,6 +320,43 @@ pub struct Check {
     /// Write the report as HTML.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
+    /// What live targets need and captures do not.
+    #[command(flatten)]
+    pub live_only: LiveOnly,
+}
+
+/// Options of everything that gives verdicts, which change nothing about captures: nothing in them is random, waited for, tried
+/// again or done at the same time, for the files are one timeline.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Without effect on captures")]
+pub struct LiveOnly {
+    /// Nothing here is random.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Nothing here is waited for.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub timeout: Option<Duration>,
+    /// The same packets give the same verdicts.
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// The files are one timeline, read once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+}
+
+/// A named selection of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Every rule of every level, and a warning is unexpected.
+    Strict,
+    /// Whose breach breaks playback: severity error.
+    Broken,
+    /// RTMP with its FLV: what OBS and other encoders meet.
+    Encoder,
+    /// RTSP, SDP, RTP and RTCP: what cameras and their players meet.
+    Camera,
+    /// HLS, its segments and HTTP, and a warning is unexpected: what Apple's validator looks at.
+    Apple,
 }
 
 /// How binding a rule is.

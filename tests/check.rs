@@ -147,6 +147,75 @@ fn exit_codes_and_known_failures() {
 }
 
 #[test]
+fn profiles_select_rules_and_the_options_of_live_targets_change_nothing() {
+    let here = root();
+    let listed = |profile: &str| {
+        let out = program(&["check", "--list", "--profile", profile], here);
+        assert_eq!(out.status.code(), Some(0), "{profile}");
+        let text = String::from_utf8(out.stdout).unwrap();
+        let word = |line: &str| line.split_whitespace().find(|word| word.contains('.')).map(str::to_owned);
+        text.lines()
+            .filter_map(word)
+            .filter(|word| analyzer::rules::find(word).is_some())
+            .collect::<BTreeSet<_>>()
+    };
+    let all: BTreeSet<_> = analyzer::rules::all().map(|rule| rule.requirement.id.to_owned()).collect();
+    let of = |heads: &[&str]| {
+        all.iter()
+            .filter(|id| heads.iter().any(|head| id.starts_with(head)))
+            .cloned()
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(listed("strict"), all);
+    assert_eq!(listed("encoder"), of(&["rtmp.", "flv."]));
+    assert_eq!(listed("camera"), of(&["rtsp.", "sdp.", "rtp.", "rtcp."]));
+    assert_eq!(listed("apple"), of(&["hls.", "fmp4.", "ts.", "http.", "cmcd."]));
+    let broken = listed("broken");
+    assert!(broken.iter().all(|id| spec::find(id).unwrap().severity == spec::Severity::Error));
+    assert!(!broken.is_empty() && broken.len() < all.len());
+
+    let (directory, _) =
+        cases().into_iter().find(|(_, case)| case.breaks.iter().any(|r| r.starts_with("rtmp."))).unwrap();
+    let file = packets(&directory);
+    let file = file.to_str().unwrap();
+    let run = |more: &[&str]| program(&[&["check", file], more].concat(), here);
+    assert_eq!(run(&["--profile", "encoder"]).status.code(), Some(1));
+    assert_eq!(run(&["--profile", "apple"]).status.code(), Some(0));
+    assert_eq!(run(&["--profile", "camera", "--only", "hls.*"]).status.code(), Some(4));
+    assert_eq!(run(&["--profile", "nobody"]).status.code(), Some(2));
+    let plain = run(&[]);
+    let more = run(&["--seed", "7", "--timeout", "5s", "--retries", "2", "--jobs", "2"]);
+    assert_eq!((plain.stdout, plain.status.code()), (more.stdout, more.status.code()));
+}
+
+#[test]
+fn several_files_are_one_timeline() {
+    let whole = fs::read(root().join("captures/ffmpeg-publish-play/input.pcap")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut halves = [whole[..24].to_vec(), whole[..24].to_vec()];
+    let (mut at, mut number) = (24, 0);
+    while at < whole.len() {
+        let size = 16 + u32::from_le_bytes(whole[at + 8..at + 12].try_into().unwrap()) as usize;
+        // In turns of seven: neither file makes sense alone.
+        halves[number / 7 % 2].extend_from_slice(&whole[at..at + size]);
+        (at, number) = (at + size, number + 1);
+    }
+    for (name, bytes) in [("whole.pcap", &whole), ("a.pcap", &halves[0]), ("b.pcap", &halves[1])] {
+        fs::write(scratch.path().join(name), bytes).unwrap();
+    }
+    let judged = |files: &[&str]| -> Vec<(Value, Value, Value)> {
+        let out = program(&[&["check", "--format", "json"], files].concat(), scratch.path());
+        let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let cases = document["cases"].as_array().unwrap().iter();
+        cases.map(|c| (c["rule"].clone(), c["verdict"].clone(), c["applied"].clone())).collect()
+    };
+    let alone = judged(&["whole.pcap"]);
+    assert!(alone.iter().filter(|(_, verdict, _)| verdict == "pass").count() >= 5);
+    assert_eq!(judged(&["b.pcap", "a.pcap"]), alone);
+    assert_eq!(program(&["check", "a.pcap", "absent.pcap"], scratch.path()).status.code(), Some(2));
+}
+
+#[test]
 fn reports_go_where_they_are_wanted() {
     let (directory, case) = cases().into_iter().find(|(_, case)| !case.breaks.is_empty()).unwrap();
     let file = packets(&directory);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use analyzer::capture::Reader;
 use analyzer::{Analyzer, Options};
 use model::{Analysis, Artifact, Case, Check, RUN_SCHEMA, Run, VERDICTS_SCHEMA, Verdict, Verdicts};
 use reports::text::Detail;
@@ -38,16 +39,17 @@ pub fn run(args: &args::Check, common: &Common) -> Ended {
     let (analysis, mut cases) = read(args)?;
     let seconds = began.elapsed().as_secs_f64();
     cases.retain(|case| selected.iter().any(|rule| rule.id == case.rule));
+    let strict = args.strict || args.profile.is_some_and(|name| Profile::of(name).strict);
     for case in &mut cases {
         case.seconds = seconds;
-        case.expected = !(case.verdict == Verdict::Fail || args.strict && case.verdict == Verdict::Warn);
+        case.expected = !(case.verdict == Verdict::Fail || strict && case.verdict == Verdict::Warn);
     }
     if let (Some(path), true) = (&args.expect, args.bless) {
         let blessed = expectations.unwrap_or_default().bless(&cases);
         blessed.write(path)?;
-        blessed.apply(&mut cases, args.strict);
+        blessed.apply(&mut cases, strict);
     } else if let Some(expectations) = &expectations {
-        expectations.apply(&mut cases, args.strict);
+        expectations.apply(&mut cases, strict);
     }
     if args.fail_fast
         && let Some(first) = cases.iter().position(|case| !case.expected)
@@ -61,18 +63,56 @@ pub fn run(args: &args::Check, common: &Common) -> Ended {
     Ok(if surprise { Code::Unexpected } else { Code::Expected })
 }
 
+/// What a profile selects.
+struct Profile {
+    /// Beginnings of ids; all where there are none.
+    heads: &'static [&'static str],
+    /// The least binding level, where it is not the usual one.
+    level: Option<spec::Level>,
+    /// The least a breach hurts.
+    severity: spec::Severity,
+    /// True where a warning is unexpected.
+    strict: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self { heads: &[], level: None, severity: spec::Severity::Info, strict: false }
+    }
+}
+
+impl Profile {
+    fn of(name: args::Profile) -> Self {
+        let all = Self::default();
+        match name {
+            args::Profile::Strict => Self { level: Some(spec::Level::May), strict: true, ..all },
+            args::Profile::Broken => {
+                Self { level: Some(spec::Level::May), severity: spec::Severity::Error, ..all }
+            }
+            args::Profile::Encoder => Self { heads: &["rtmp.", "flv."], ..all },
+            args::Profile::Camera => Self { heads: &["rtsp.", "sdp.", "rtp.", "rtcp."], ..all },
+            args::Profile::Apple => {
+                Self { heads: &["hls.", "fmp4.", "ts.", "http.", "cmcd."], strict: true, ..all }
+            }
+        }
+    }
+}
+
 /// The rules that the options select.
 fn select(args: &args::Check) -> Result<Vec<&'static spec::Requirement>, Failure> {
+    let profile = args.profile.map(Profile::of).unwrap_or_default();
     let lowest = match args.level {
-        args::Level::Must => spec::Level::Must,
-        args::Level::Should => spec::Level::Should,
-        args::Level::Convention => spec::Level::Convention,
-        args::Level::May => spec::Level::May,
+        None => profile.level.unwrap_or(spec::Level::Should),
+        Some(args::Level::Must) => spec::Level::Must,
+        Some(args::Level::Should) => spec::Level::Should,
+        Some(args::Level::Convention) => spec::Level::Convention,
+        Some(args::Level::May) => spec::Level::May,
     };
     let any = |globs: &[String], id: &str| globs.iter().any(|glob| matches(glob, id));
     let selected: Vec<_> = analyzer::rules::all()
         .map(|rule| rule.requirement)
-        .filter(|rule| rule.level <= lowest)
+        .filter(|rule| rule.level <= lowest && rule.severity >= profile.severity)
+        .filter(|rule| profile.heads.is_empty() || profile.heads.iter().any(|head| rule.id.starts_with(head)))
         .filter(|rule| args.only.is_empty() || any(&args.only, rule.id))
         .filter(|rule| !any(&args.skip, rule.id))
         .collect();
@@ -94,10 +134,16 @@ fn hint(glob: &str) -> String {
 }
 
 fn read(args: &args::Check) -> Result<(Analysis, Vec<Case>), Failure> {
-    let mut analyzer = Analyzer::new(Options::default());
+    // Files are one timeline; one that is none at all is wrong usage, also beside others that can be read.
     for file in &args.files {
-        analyzer.file(file).map_err(Failure::usage)?;
+        // What a pipe holds can be read only once.
+        let piped = file.as_os_str() == "-" || fs::metadata(file).is_ok_and(|about| !about.is_file());
+        if !piped {
+            Reader::open(file).map_err(Failure::usage)?;
+        }
     }
+    let mut analyzer = Analyzer::new(Options::default());
+    analyzer.files(&args.files).map_err(Failure::usage)?;
     Ok(analyzer.judge())
 }
 

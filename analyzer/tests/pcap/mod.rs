@@ -1,4 +1,5 @@
 //! Captures made and changed by tests.
+#![allow(dead_code, reason = "every test file takes its own part of this")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -10,7 +11,6 @@ const PACKET_HEADER: usize = 16;
 const RAW_IP: u32 = 101;
 
 /// The packets of a little-endian pcap file, with their headers.
-#[allow(dead_code, reason = "not every test changes captures")]
 pub fn packets(file: &[u8]) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     let mut rest = &file[FILE_HEADER..];
@@ -24,7 +24,6 @@ pub fn packets(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// A pcap file with the header of another one.
-#[allow(dead_code, reason = "not every test changes captures")]
 pub fn file(like: &[u8], packets: &[Vec<u8>]) -> Vec<u8> {
     [&like[..FILE_HEADER], &packets.concat()].concat()
 }
@@ -42,6 +41,21 @@ pub struct Tcp {
     next: [u32; 2],
 }
 
+impl Segment<'_> {
+    /// With its header.
+    fn whole(&self) -> Vec<u8> {
+        [
+            &self.from.port().to_be_bytes()[..],
+            &self.to.port().to_be_bytes(),
+            &self.seq.to_be_bytes(),
+            &self.ack.to_be_bytes(),
+            &[0x50, self.flags, 0xff, 0xff, 0, 0, 0, 0],
+            self.bytes,
+        ]
+        .concat()
+    }
+}
+
 /// Which side of a connection sends.
 #[derive(Clone, Copy, Debug)]
 pub enum Side {
@@ -49,8 +63,24 @@ pub enum Side {
     Server,
 }
 
+/// A TCP segment, as it is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    pub from: SocketAddrV4,
+    pub to: SocketAddrV4,
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u8,
+    pub bytes: &'a [u8],
+}
+
 impl Writer {
     fn put(&mut self, from: SocketAddrV4, to: SocketAddrV4, protocol: u8, segment: &[u8]) {
+        let n = u64::try_from(self.packets.len()).unwrap();
+        self.put_at(1_700_000_000_000_000 + n * 1000, from, to, protocol, segment);
+    }
+
+    fn put_at(&mut self, time_us: u64, from: SocketAddrV4, to: SocketAddrV4, protocol: u8, segment: &[u8]) {
         let length = u16::try_from(20 + segment.len()).unwrap().to_be_bytes();
         let ip = [
             &[0x45, 0][..],
@@ -61,14 +91,13 @@ impl Writer {
             segment,
         ]
         .concat();
-        let n = u32::try_from(self.packets.len()).unwrap();
         let length = u32::try_from(ip.len()).unwrap();
-        let head = [1_700_000_000 + n / 1000, n % 1000 * 1000, length, length].map(u32::to_le_bytes).concat();
+        let time = [time_us / 1_000_000, time_us % 1_000_000].map(|n| u32::try_from(n).unwrap());
+        let head = [time[0], time[1], length, length].map(u32::to_le_bytes).concat();
         self.packets.push([head, ip].concat());
     }
 
     /// Packets so far.
-    #[allow(dead_code, reason = "not every test counts them")]
     pub fn len(&self) -> usize {
         self.packets.len()
     }
@@ -92,17 +121,14 @@ impl Writer {
     fn segment(&mut self, tcp: &mut Tcp, side: Side, flags: u8, bytes: &[u8]) {
         let (me, other) = (side as usize, 1 - side as usize);
         let ack = if flags & 0x10 == 0 { 0 } else { tcp.next[other] };
-        let segment = [
-            &tcp.ends[me].port().to_be_bytes()[..],
-            &tcp.ends[other].port().to_be_bytes(),
-            &tcp.next[me].to_be_bytes(),
-            &ack.to_be_bytes(),
-            &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0],
-            bytes,
-        ]
-        .concat();
-        self.put(tcp.ends[me], tcp.ends[other], 6, &segment);
+        let (from, to) = (tcp.ends[me], tcp.ends[other]);
+        self.put(from, to, 6, &Segment { from, to, seq: tcp.next[me], ack, flags, bytes }.whole());
         tcp.next[me] += u32::try_from(bytes.len()).unwrap() + u32::from(flags & 3 != 0);
+    }
+
+    /// A segment at a time of its own, in microseconds since 1970.
+    pub fn segment_at(&mut self, time_us: u64, segment: &Segment<'_>) {
+        self.put_at(time_us, segment.from, segment.to, 6, &segment.whole());
     }
 
     /// Bytes of one side, in segments of Ethernet's size.

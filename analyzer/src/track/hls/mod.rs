@@ -185,8 +185,13 @@ struct Segment {
     /// The initialization section it needs; its own key where it is one.
     map: Option<u64>,
     passed: u64,
+    /// Its first bytes, up to [`HEAD`].
+    head: Vec<u8>,
     first_end: Option<u64>,
 }
+
+/// Bytes of a segment that tell its first box.
+const HEAD: usize = 8;
 
 impl Exchange {
     /// The request's method.
@@ -474,11 +479,13 @@ impl Registry {
             Body::Segment(segment) => {
                 let Some(no) = exchange.viewer.and_then(|no| usize::try_from(no.0).ok()) else { return };
                 let Some(viewer) = self.viewers.get_mut(no) else { return };
-                let Segment { boxes, samples, map, first_end, url, is_map, passed, .. } = segment.as_mut();
-                if *passed == 0 && !*is_map {
-                    let head = bytes.get(..bytes.len().min(16)).unwrap_or_default();
-                    let has_map = map.is_some();
-                    viewer.rules.tell(rules::Event::Segment { at, url: &exchange.url, has_map, head });
+                let Segment { boxes, samples, map, first_end, url, is_map, passed, head } = segment.as_mut();
+                if !*is_map && head.len() < HEAD && *passed == head.len() as u64 {
+                    head.extend(bytes.iter().take(HEAD.saturating_sub(head.len())));
+                    if head.len() == HEAD {
+                        let has_map = map.is_some();
+                        viewer.rules.tell(rules::Event::Segment { at, url: &exchange.url, has_map, head });
+                    }
                 }
                 boxes.data(bytes, |found| match found {
                     Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),

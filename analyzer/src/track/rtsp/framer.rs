@@ -72,27 +72,30 @@ impl Framer {
     /// Takes the next bytes.
     pub(super) fn data(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
         let mut rest = bytes;
-        // Bytes that were kept and have to be read again, before the rest.
-        let mut kept: Vec<Vec<u8>> = Vec::new();
+        // Bytes that were kept and have to be read again before the rest, with their place in the stream.
+        let mut kept: Vec<(u64, Vec<u8>)> = Vec::new();
         loop {
-            if let Some(again) = kept.pop() {
+            let here = crate::track::advance(at, bytes.len().saturating_sub(rest.len()));
+            if let Some((mut offset, again)) = kept.pop() {
                 let mut left = again.as_slice();
                 while !left.is_empty() {
-                    let here = crate::track::advance(at, bytes.len().saturating_sub(rest.len()));
-                    let (used, found) = self.step(here, left, sink);
-                    left = left.get(used.max(1)..).unwrap_or_default();
+                    let (used, found) = self.step(At { offset, ..here }, left, sink);
+                    let used = used.max(1);
+                    left = left.get(used..).unwrap_or_default();
+                    offset = offset.saturating_add(used as u64);
                     if let Some(found) = found {
-                        kept.extend((!left.is_empty()).then(|| left.to_vec()));
-                        kept.push(found);
+                        kept.extend((!left.is_empty()).then(|| (offset, left.to_vec())));
+                        kept.push((offset.saturating_sub(found.len() as u64), found));
                         break;
                     }
                 }
             } else if !rest.is_empty() {
-                let here = crate::track::advance(at, bytes.len().saturating_sub(rest.len()));
                 let (used, found) = self.step(here, rest, sink);
                 // Every step takes at least one byte.
-                rest = rest.get(used.max(1)..).unwrap_or_default();
-                kept.extend(found);
+                let used = used.max(1);
+                rest = rest.get(used..).unwrap_or_default();
+                let offset = here.offset.saturating_add(used as u64);
+                kept.extend(found.map(|found| (offset.saturating_sub(found.len() as u64), found)));
             } else {
                 return;
             }
@@ -216,7 +219,10 @@ impl Framer {
                     return (used, None);
                 }
                 let unit = std::mem::take(here);
-                let taken = self.start(at, &unit, sink);
+                // Its place is where it begins, its time that of the packet that completed it.
+                let end = at.offset.saturating_add(used as u64);
+                let began = At { offset: end.saturating_sub(unit.len() as u64), ..at };
+                let taken = self.start(began, &unit, sink);
                 // Mostly a whole unit was read, or all of it is kept again.
                 let left = unit.get(taken.max(1)..).filter(|left| !left.is_empty());
                 (used, left.map(<[u8]>::to_vec))
