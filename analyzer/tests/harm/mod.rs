@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use streamgauge_analyzer::capture::Reader;
 use streamgauge_analyzer::dissect::render::{self, Style};
-use streamgauge_analyzer::dissect::{Dissector, Trees, Wants};
+use streamgauge_analyzer::dissect::{Dissector, Place, Row, Trees, Wants};
 use streamgauge_analyzer::{Analyzer, Options};
 
 /// What is done to a capture.
@@ -50,26 +50,26 @@ pub fn dissect(name: &str, bytes: Vec<u8>) {
     let mut dissector = Dissector::new(Wants { trees: Trees::All, facts: true });
     let style = Style { width: 160, color: false };
     let mut text = String::new();
-    while let Some(next) = reader.next() {
-        let Ok(packet) = next else { continue };
-        let row = dissector.packet(&packet);
+    let mut row = |row: &Row<'_>| {
         for part in row.parts {
             let mut end = 0;
             for leaf in part.tree.leaves() {
-                assert_eq!(
-                    leaf.bits.start, end,
-                    "a gap or an overlap in {} of frame {}",
-                    part.title, row.number
-                );
+                let (title, number) = (&part.title, row.number);
+                assert_eq!(leaf.bits.start, end, "a gap or an overlap in {title} of frame {number}");
                 end = leaf.bits.end;
             }
         }
         text.clear();
-        render::line(&row, style, &mut text);
+        render::line(row, style, &mut text);
         if row.number.is_multiple_of(8) {
             render::parts(row.parts, style, &mut text);
-            render::json(&row, &mut text);
+            render::json(row, None, &mut text);
         }
+    };
+    let place = Place { file: 0, several: false, interfaces: 2 };
+    while let Some(next) = reader.next() {
+        let Ok(packet) = next else { continue };
+        dissector.packet(place, &packet, &mut row);
     }
-    dissector.finish();
+    dissector.finish(&mut row);
 }
