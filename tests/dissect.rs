@@ -12,9 +12,6 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use analyzer::capture::Reader;
-use analyzer::dissect::{Dissector, Place, Row, Trees, Wants, tree};
-
 fn capture(name: &str) -> Option<PathBuf> {
     common::capture(&format!("own/{name}"))
 }
@@ -120,31 +117,6 @@ fn rtsp_and_rtp_lines_are_those_of_tshark_and_more() {
         compared += 1;
     }
     assert!(compared > 500, "{compared}");
-}
-
-#[test]
-fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
-    for name in ["s1_ertmp_codecs.pcap", "s3_csid.pcap", "s5_lost_segment.pcap", "s8_aggregate_amf3.pcap"] {
-        let Some(file) = capture(name) else { continue };
-        let mut reader = Reader::open(&file).unwrap();
-        let mut dissector = Dissector::new(Wants { trees: Trees::All, facts: true });
-        let (mut parts, mut leaves) = (0, 0);
-        while let Some(packet) = reader.next() {
-            dissector.packet(Place::default(), packet.as_ref().unwrap(), &mut |row: &Row<'_>| {
-                for part in row.parts {
-                    assert_eq!(tree::gap(part), None, "{name} frame {}: {}", row.number, part.title);
-                    assert!(
-                        part.origin.is_empty() || part.origin.len() == part.bytes.len() as u64,
-                        "{}",
-                        part.title
-                    );
-                    parts += 1;
-                    leaves += part.tree.leaves().count();
-                }
-            });
-        }
-        assert!(parts > 10 && leaves > parts, "{name}: {parts} parts, {leaves} leaves");
-    }
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub enum Trees {
     None,
     /// One.
     Frame(u64),
+    /// Those whose number this divides.
+    Every(u64),
     /// All.
     All,
 }
@@ -244,6 +246,7 @@ impl Dissector {
         let show = match self.wants.trees {
             Trees::None => false,
             Trees::Frame(n) => n == number,
+            Trees::Every(n) => number.is_multiple_of(n),
             Trees::All => true,
         };
         let parsed = packet.parse();

@@ -180,7 +180,17 @@ impl<'b, T: Trace> Cursor<'b, T> {
         Ok(value)
     }
 
+    /// Reads a code, or nothing of it.
     fn golomb(&mut self, field: &'static Field) -> Result<u64> {
+        let from = self.bit;
+        let code = self.raw_golomb(field);
+        if code.is_err() {
+            self.bit = from;
+        }
+        code
+    }
+
+    fn raw_golomb(&mut self, field: &'static Field) -> Result<u64> {
         let mut zeros = 0u32;
         while self.raw_bits(field, 1)? == 0 {
             zeros = zeros.saturating_add(1);
@@ -310,6 +320,14 @@ mod tests {
         let mut c = Cursor::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         assert_eq!([c.ue(&A), c.ue(&A), c.ue(&A), c.ue(&A)], [Ok(0), Ok(1), Ok(2), Ok(3)]);
         assert_eq!(c.se(&A), Ok(-2));
+    }
+
+    #[test]
+    fn a_code_that_is_cut_is_not_consumed() {
+        let mut c = Cursor::new(&[0b1000_0001]);
+        assert_eq!(c.ue(&A), Ok(0));
+        assert!(c.ue(&A).unwrap_err().is_short());
+        assert_eq!((c.bits_left(), c.bits(&B, 7)), (7, Ok(1)));
     }
 
     #[test]
