@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -283,7 +283,7 @@ fn players_are_sent_home_after_their_publisher() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let (server, rtsp) = start(directory.path(), "");
+    let (server, rtsp) = start(directory.path(), "session_timeout = \"1h\"\n");
     let url = format!("rtsp://{rtsp}/live/home");
     let publisher = ffmpeg_publishes(directory.path(), &server.url("live/home"));
     wait_tracks(&server, "live/home");
@@ -294,6 +294,7 @@ fn players_are_sent_home_after_their_publisher() {
     while let Some(packet) = player.packet() {
         last = Some(packet);
     }
+    assert!(player.io.fill_buf().unwrap().is_empty(), "it is closed, not silent");
     let (channel, compound) = last.unwrap();
     let kinds: Vec<u8> = common::rtp::rtcp(&compound).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!((channel, kinds.last()), (1, Some(&common::rtp::BYE)), "{kinds:?}");

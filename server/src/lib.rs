@@ -5,6 +5,7 @@
 mod budget;
 mod clock;
 pub mod config;
+mod driver;
 mod hls;
 mod http;
 mod hub;
@@ -17,7 +18,6 @@ mod rtsp;
 mod server;
 mod signal;
 pub mod tap;
-mod timer;
 mod units;
 
 pub use clock::Clock;

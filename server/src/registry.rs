@@ -136,6 +136,11 @@ impl Client {
         format!("c{}", self.number)
     }
 
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Counts bytes read from the socket.
     pub fn received(&self, n: usize) {
         self.bytes_in.fetch_add(n as u64, Ordering::Relaxed);

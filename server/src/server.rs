@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::driver::Accepting;
 use crate::hls::Hls;
 use crate::hub::{Bounds, Hub, PublisherSnapshot, StreamState};
 use crate::limited::Limited;
@@ -184,9 +185,15 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (breath, alive) = mpsc::channel(1);
         let (ready, listeners, others) = (Vec::new(), Vec::new(), Vec::new());
+        let accepting = |listener, shared: &Arc<Shared>| Accepting {
+            listener,
+            shared: Arc::clone(shared),
+            stop: stopped.clone(),
+            alive: breath.clone(),
+        };
         let mut running = RunningServer { shared, ready, stop, listeners, others, alive };
         if let Some((listener, address)) = rtmp_listener {
-            let task = rtmp::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
+            let task = rtmp::listen(accepting(listener, &running.shared));
             running.listeners.push(tokio::spawn(task));
             running.ready.push(Ready { protocol: "rtmp", address });
         }
@@ -194,14 +201,14 @@ impl Server {
             let shared = &running.shared;
             let arriving = [false, true]
                 .map(|rtcp| rtsp::receive(Arc::clone(&ports), rtcp, Arc::clone(shared), stopped.clone()));
-            let task = rtsp::listen(listener, Arc::clone(shared), ports, stopped.clone(), breath.clone());
+            let task = rtsp::listen(accepting(listener, shared), ports);
             running.listeners.push(tokio::spawn(task));
             running.others.extend(arriving.map(tokio::spawn));
             let entry = |(protocol, address)| Ready { protocol, address };
             running.ready.extend([("rtsp", address), ("rtp", rtp), ("rtcp", rtcp)].map(entry));
         }
         if let Some((listener, address)) = hls_listener {
-            let task = hls::listen(listener, Arc::clone(&running.shared), stopped.clone(), breath.clone());
+            let task = hls::listen(accepting(listener, &running.shared));
             running.listeners.push(tokio::spawn(task));
             running.ready.push(Ready { protocol: "hls", address });
         }

@@ -10,16 +10,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::answer::answer;
 use super::meter::{Meter, Metered};
+use crate::driver::{Accepting, canonical};
 use crate::server::Shared;
 
-/// How long to wait when the system has no descriptors left.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long a request's head may take, the silence before it included: longer than players wait between requests.
 const HEAD: Duration = Duration::from_secs(30);
 /// Bytes that are held of a request's head, or of an answer that waits.
@@ -29,41 +28,14 @@ const FIELDS: usize = 64;
 /// How long answers may take to leave at a shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Takes connections until `stop` says otherwise. Every connection's task holds a clone of `alive`.
-pub(crate) async fn listen(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-    alive: mpsc::Sender<()>,
-) {
+/// Takes connections until that is over.
+pub(crate) async fn listen(accepting: Accepting) {
+    let (shared, stop) = (Arc::clone(&accepting.shared), accepting.stop.clone());
     let limit = shared.config.limits.connections;
-    let room = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((io, remote)) => {
-                let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-                    shared.log("connections", |kept| {
-                        tracing::warn!(%remote, limit, kept, "connection refused: the server has all it may have");
-                    });
-                    continue;
-                };
-                let (shared, stop, alive) = (Arc::clone(&shared), stop.clone(), alive.clone());
-                tokio::spawn(async move {
-                    serve(io, remote, shared, stop).await;
-                    drop((place, alive));
-                });
-            }
-            Err(error) => {
-                shared.log("accept", |kept| tracing::warn!(%error, kept, "a connection could not be taken"));
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+    let room = || Arc::clone(&places).try_acquire_owned().ok();
+    let serve = |io, remote| serve(io, canonical(remote), Arc::clone(&shared), stop.clone());
+    accepting.each(room, serve).await;
 }
 
 async fn serve(io: TcpStream, remote: SocketAddr, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {

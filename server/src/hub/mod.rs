@@ -293,6 +293,7 @@ impl Hub {
             known: Arc::default(),
             key: viewer::Key::Awaited,
             dropped: 0,
+            told: 0,
             observer: false,
         }
     }

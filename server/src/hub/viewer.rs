@@ -29,6 +29,8 @@ pub struct Viewer {
     pub(super) known: Arc<Setup>,
     pub(super) key: Key,
     pub(super) dropped: u64,
+    /// Of those, the ones that were told.
+    pub(super) told: u64,
     /// True for a part of the server.
     pub(super) observer: bool,
 }
@@ -96,6 +98,12 @@ impl Viewer {
     /// Frames left out so far because the viewer was slow.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// The same since the last call.
+    pub fn newly_dropped(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.told, self.dropped);
+        self.dropped.saturating_sub(before)
     }
 
     /// Hands what is new to `sink`, which returns the bytes it made of it, until they are at least `limit`.

@@ -2,8 +2,6 @@
 
 mod connection;
 pub mod form;
-mod listener;
-pub mod outbox;
 mod part;
 
-pub(crate) use listener::listen;
+pub(crate) use connection::listen;

@@ -56,7 +56,7 @@ impl Connection {
     pub(super) fn describe(&mut self, path: String) -> Option<Action> {
         match self.look(&path) {
             Verdict::Wait(until) => {
-                let observer = self.shared.hub.observe(&path, Arc::clone(&self.client.signal));
+                let observer = self.link.shared.hub.observe(&path, Arc::clone(&self.link.client.signal));
                 self.describing = Some(Describing { path, _observer: observer, until });
                 None
             }
@@ -82,11 +82,11 @@ impl Connection {
     }
 
     fn look(&self, path: &str) -> Verdict {
-        let stream = self.shared.hub.list().into_iter().find(|s| &*s.path == path);
+        let stream = self.link.shared.hub.list().into_iter().find(|s| &*s.path == path);
         let Some((tracks, (_, began))) = stream.and_then(|s| Some((s.tracks, s.publisher?))) else {
             return Verdict::Nothing;
         };
-        judge(tracks, began, self.now())
+        judge(tracks, began, self.link.now())
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use session::rtsp::Carry;
 use wire::rtsp::Interleaved;
 
-use crate::rtmp::outbox::Outbox;
+use crate::driver::Outbox;
 
 /// A packet for UDP: a header of the viewer's own and a payload that is shared.
 #[derive(Debug)]

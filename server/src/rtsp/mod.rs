@@ -3,7 +3,6 @@
 mod connection;
 mod describing;
 mod egress;
-mod listener;
 mod pacer;
 mod part;
 mod playing;
@@ -11,5 +10,5 @@ mod ports;
 mod publishing;
 mod socket;
 
-pub(crate) use listener::listen;
+pub(crate) use connection::listen;
 pub(crate) use ports::{Ports, receive};

@@ -5,30 +5,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::Track;
 use media::rtp::{Ingest, IngestConfig};
-use model::{Protocol, Role};
-use session::rtsp::{Action, Carry, Event, Reason, Refusal};
+use session::rtsp::{Action, Carry, Event, Refusal};
 use wire::sdp::Description;
 
 use super::connection::{BEFORE_BYE, Connection, REPORTS};
 use super::egress::Egress;
 use super::playing::Playing;
 use super::publishing::Publishing;
-use crate::hub::{Busy, PublisherSnapshot};
 
 impl Connection {
     /// Does what an event asks for; returns the answer the session waits for.
     pub(super) fn event(&mut self, event: Event) -> Option<Action> {
         match event {
             Event::Describe { path, agent, .. } => {
-                self.client.name_agent(&agent);
+                self.link.client.name_agent(&agent);
                 self.describe(path)
             }
             Event::Announce { path, agent, description, .. } => {
-                self.client.name_agent(&agent);
+                self.link.client.name_agent(&agent);
                 Some(self.announce(&path, &description).map_or_else(Action::Refuse, |()| Action::Accept))
             }
             Event::Setup { path, agent, track, carry, publish, .. } => {
-                self.client.name_agent(&agent);
+                self.link.client.name_agent(&agent);
                 let answer = self.set_up(&path, track, carry, publish);
                 Some(answer.unwrap_or_else(Action::Refuse))
             }
@@ -49,7 +47,7 @@ impl Connection {
                 None
             }
             Event::Misbehaved(what) => {
-                self.misbehaved(&what);
+                self.link.misbehaved(&what);
                 None
             }
             // These are a client's.
@@ -63,7 +61,7 @@ impl Connection {
     }
 
     pub(super) fn tracks(&self, path: &str) -> Option<Vec<Arc<Track>>> {
-        let streams = self.shared.hub.list();
+        let streams = self.link.shared.hub.list();
         let stream = streams.into_iter().find(|s| &*s.path == path && s.publisher.is_some())?;
         Some(stream.tracks).filter(|tracks| !tracks.is_empty())
     }
@@ -71,18 +69,8 @@ impl Connection {
     fn announce(&mut self, path: &str, description: &Description) -> Result<(), Refusal> {
         self.ended();
         let ingest = Ingest::new(description, IngestConfig::tcp()).ok_or(Refusal::Codec)?;
-        let who = PublisherSnapshot { id: self.client.id(), protocol: Protocol::Rtsp, address: self.remote };
-        let publisher = self.shared.hub.publish(path, who, self.now()).map_err(|Busy(holder)| {
-            let remote = self.remote;
-            self.shared.log("busy", |kept| {
-                tracing::warn!(%remote, path, holder = %holder.address, kept, "publish refused: the path is taken");
-            });
-            Refusal::Busy
-        })?;
-        let stream = Arc::clone(publisher.stream());
-        self.shared.registry.take_part(&self.client, Role::Publisher, stream.path(), &stream.totals);
-        tracing::info!(client = %self.client.id(), remote = %self.remote, path, "publishes");
-        let ssrc = u32::try_from(self.seed & 0xffff_ffff).unwrap_or(1).max(1);
+        let publisher = self.link.publish(path).ok_or(Refusal::Busy)?;
+        let ssrc = u32::try_from(self.link.seed & 0xffff_ffff).unwrap_or(1).max(1);
         self.publishing = Some(Publishing::new(publisher, ingest, ssrc));
         Ok(())
     }
@@ -111,7 +99,7 @@ impl Connection {
         };
         let mut server_port = None;
         if let Carry::Udp { client_port, .. } = carry {
-            if !self.ports.claim(self.peer, client_port, track, &self.route) {
+            if !self.ports.claim(self.link.peer.ip(), client_port, track, &self.route) {
                 return Err(Refusal::Transport);
             }
             server_port = Some(self.ports.numbers());
@@ -124,28 +112,23 @@ impl Connection {
             publishing.set_up(track, carry);
         } else if let Some(playing) = &mut self.playing {
             let place = u64::try_from(track).unwrap_or(0);
-            let seed = self.seed ^ place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let seed = self.link.seed ^ place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             ssrc = Some(playing.set_up(track, carry, seed).ok_or(Refusal::Codec)?);
         }
         Ok(Action::SetUp { track, server_port, ssrc })
     }
 
     fn play(&mut self, path: &str) -> Action {
-        let viewer = self.shared.hub.watch(path, Arc::clone(&self.client.signal));
-        let stream = Arc::clone(viewer.stream());
-        let now = self.now();
         let Some(playing) = &mut self.playing else { return Action::Refuse(Refusal::NotFound) };
-        playing.watch(viewer);
-        playing.report_at = Some(now.after(REPORTS));
+        playing.watch(self.link.watch(path));
+        playing.report_at = Some(self.link.now().after(REPORTS));
         let info = playing.starts();
-        self.shared.registry.take_part(&self.client, Role::Viewer, stream.path(), &stream.totals);
-        tracing::info!(client = %self.client.id(), remote = %self.remote, path, "plays");
-        self.bound_socket();
+        self.link.bound_socket();
         Action::Play { info }
     }
 
     fn record(&mut self) -> Action {
-        let now = self.now();
+        let now = self.link.now();
         let Some(publishing) = &mut self.publishing else { return Action::Refuse(Refusal::NotFound) };
         publishing.report_at = Some(now.after(REPORTS));
         publishing.record();
@@ -154,7 +137,7 @@ impl Connection {
 
     /// A packet of a publisher, or a report of a player; true where it is a sign of life.
     pub(super) fn packet(&mut self, track: usize, rtcp: bool, payload: Bytes) -> bool {
-        let now = self.now().as_millis();
+        let now = self.link.now().as_millis();
         let Some(publishing) = &mut self.publishing else {
             return rtcp && self.reported(&payload);
         };
@@ -168,14 +151,14 @@ impl Connection {
     /// A player's report; false where it is no RTCP.
     fn reported(&self, compound: &[u8]) -> bool {
         let receptions = self.playing.iter().flat_map(|playing| playing.heard(compound, self.wall()));
-        receptions.for_each(|reception| self.client.reported(reception));
+        receptions.for_each(|reception| self.link.client.reported(reception));
         wire::rtcp::parse(compound).1.is_none()
     }
 
     /// The session is over, but packets may be on their way on another port than its goodbye.
     pub(super) fn part_over(&mut self) {
         self.playing = None;
-        let until = self.now().after(BEFORE_BYE);
+        let until = self.link.now().after(BEFORE_BYE);
         match self.publishing.as_mut().filter(|p| p.is_udp()) {
             Some(publishing) => {
                 publishing.over_at.get_or_insert(until);
@@ -187,59 +170,17 @@ impl Connection {
     /// The session is over: nothing is held for it any more.
     pub(super) fn ended(&mut self) {
         if let Some(mut publishing) = self.publishing.take() {
-            let now = self.now().as_millis();
+            let now = self.link.now().as_millis();
             publishing.finish(now);
             // The last count stays in the metrics for a while.
-            let receptions = publishing.report(now, &mut Egress::new(self.remote));
-            receptions.into_iter().for_each(|reception| self.client.reported(reception));
+            let receptions = publishing.report(now, &mut Egress::new(self.link.remote));
+            receptions.into_iter().for_each(|reception| self.link.client.reported(reception));
         }
         self.playing = None;
         self.ports.release(&self.route);
         // What came before the end counts, also where nobody reads it any more.
         while let Ok(packet) = self.arrived.try_recv() {
-            self.client.received(packet.payload.len());
+            self.link.client.received(packet.payload.len());
         }
-    }
-
-    fn misbehaved(&self, what: &str) {
-        let (client, remote, at) = (self.client.id(), self.remote, self.client.bytes_in());
-        self.shared.log("misbehaved", |kept| {
-            tracing::warn!(%client, %remote, before_byte = at, what, kept, "a client misbehaved");
-        });
-    }
-
-    /// A slow viewer lost frames.
-    pub(super) fn left_out(&self, frames: u64) {
-        self.client.dropped(frames);
-        let (client, remote) = (self.client.id(), self.remote);
-        self.shared.log("slow", |kept| {
-            tracing::warn!(%client, %remote, frames, kept, "a viewer takes too little: frames left out for it");
-        });
-    }
-
-    pub(super) fn log_eviction(&self) {
-        let (client, remote, at) = (self.client.id(), self.remote, self.client.bytes_in());
-        let limit = self.shared.config.limits.open_messages;
-        self.shared.log("evicted", |kept| {
-            tracing::warn!(
-                %client, %remote, at, limit, kept,
-                "closed: of all incomplete messages, which together are over their limit, its is the oldest"
-            );
-        });
-    }
-
-    pub(super) fn log_close(&self, reason: &Reason) {
-        let (client, remote, at) = (self.client.id(), self.remote, self.client.bytes_in());
-        let cause = match reason {
-            Reason::Done | Reason::PeerClosed | Reason::Shutdown => {
-                return tracing::debug!(%client, %remote, %reason, "closes");
-            }
-            Reason::Protocol(_) => "protocol",
-            Reason::Timeout(what) => what,
-            Reason::Refused(_) => "refused",
-        };
-        self.shared.log(cause, |kept| {
-            tracing::warn!(%client, %remote, before_byte = at, %reason, kept, "connection closed");
-        });
     }
 }

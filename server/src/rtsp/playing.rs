@@ -24,8 +24,6 @@ pub(super) struct Playing {
     tracks: Vec<Arc<Track>>,
     senders: BTreeMap<usize, (Sender, Carry)>,
     pub viewer: Option<Viewer>,
-    /// Frames left out that were counted already.
-    dropped: u64,
     anchor: Option<Anchor>,
     pub report_at: Option<Time>,
     /// When to say BYE, after the publisher left.
@@ -39,7 +37,6 @@ impl Playing {
             tracks,
             senders: BTreeMap::new(),
             viewer: None,
-            dropped: 0,
             anchor: None,
             report_at: None,
             bye_at: None,
@@ -80,15 +77,12 @@ impl Playing {
 
     /// Watches on, from the last key frame.
     pub fn watch(&mut self, viewer: Viewer) {
-        self.dropped = 0;
         self.viewer = Some(viewer);
     }
 
     /// Frames left out since the last call.
     pub fn newly_dropped(&mut self) -> u64 {
-        let Some(viewer) = &self.viewer else { return 0 };
-        let before = std::mem::replace(&mut self.dropped, viewer.dropped());
-        self.dropped.saturating_sub(before)
+        self.viewer.as_mut().map_or(0, Viewer::newly_dropped)
     }
 
     /// Takes what is new in the ring, up to so many bytes.

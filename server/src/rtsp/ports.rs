@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::egress::Datagram;
 use super::socket::{Arrival, Socket};
+use crate::driver::canonical;
 use crate::server::Shared;
 use crate::tap::{Role, Tap, TapUdp};
 
@@ -175,7 +176,7 @@ impl Ports {
     }
 
     fn hand_out(&self, rtcp: bool, arrival: Arrival, payload: &[u8], shared: &Shared) {
-        let from = SocketAddr::new(arrival.from.ip().to_canonical(), arrival.from.port());
+        let from = canonical(arrival.from);
         if let Some(tap) = &self.tap {
             tap.received(self.address(rtcp, arrival.local), from, payload);
         }
