@@ -8,7 +8,7 @@ use crate::flow::{At, ConnId, ConnInfo, ConnStats, Datagram, Dir, End, Handler, 
 use crate::measure::bandwidth::Bandwidth;
 use crate::sniff::{self, Disguise, Kept, Piece, Speech};
 use crate::track::rtmp::{Outcome, Tracker, Verdict};
-use crate::track::{hls, http, rtsp};
+use crate::track::{hls, http, rtsp, udp};
 
 /// Unfinished handshakes and guises kept as findings of their own.
 const MAX_UNFINISHED: usize = 200;
@@ -33,6 +33,8 @@ pub(crate) enum Line {
     Rtsp(rtsp::SessionNo),
     /// The requests of an HLS viewer.
     Hls(hls::ViewerNo),
+    /// A stream in UDP without a session.
+    Udp(udp::StreamNo),
 }
 
 /// What a connection is.
@@ -60,6 +62,7 @@ pub(crate) struct Hub {
     pub(crate) closed: Vec<Closed>,
     pub(crate) rtsp: rtsp::Registry,
     pub(crate) hls: hls::Registry,
+    pub(crate) udp: udp::Registry,
     /// Where the payload of RTSP sessions is counted; that of UDP under the first.
     pub(crate) rtsp_lines: HashMap<rtsp::SessionNo, Vec<Line>>,
     /// Handshakes that were never finished, with the capture they ended in.
@@ -79,6 +82,7 @@ impl Hub {
             closed: Vec::new(),
             rtsp: rtsp::Registry::default(),
             hls: hls::Registry::default(),
+            udp: udp::Registry::default(),
             rtsp_lines: HashMap::new(),
             unfinished: Vec::new(),
             disguised: HashSet::default(),
@@ -297,6 +301,9 @@ impl Handler for Hub {
         if let Some(counted) = self.rtsp.udp(datagram) {
             let line = self.rtsp_lines.get(&counted.session).and_then(|lines| lines.first()).copied();
             self.bandwidth.add(line.unwrap_or(Line::Rtsp(counted.session)), datagram.time_ns, counted.bytes);
+        } else if !self.rtsp.is_mine(datagram) {
+            let Self { udp, bandwidth, .. } = self;
+            udp.udp(datagram, |part| bandwidth.add(Line::Udp(part.stream), part.time_ns, part.bytes));
         }
     }
 }

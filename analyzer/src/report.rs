@@ -9,11 +9,13 @@ use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
 use crate::rules;
 use crate::track::rtmp;
+use crate::track::udp::Carried;
 
 use self::verdicts::Fold;
 
 mod hls;
 mod rtsp;
+mod udp;
 mod verdicts;
 
 /// Findings told one by one; more are counted with the last of their rule.
@@ -32,7 +34,7 @@ pub(crate) struct Parts {
 /// The document, and how the rules came out.
 pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
-    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, mut hls, .. } = hub;
+    let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, mut hls, udp, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
     let synthetic = captures.iter().any(|capture| capture.synthetic);
     let file_name = |index: usize| captures.get(index).map(|capture| capture.file.clone());
@@ -101,6 +103,20 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
             findings.add(note, Some(id.clone()), only_file.clone());
         }
         series.push((id, lines));
+        sessions.push(session);
+    }
+    let mut counts = [0u32; 2];
+    for outcome in udp.finish() {
+        let (name, count) = match (&mut counts, outcome.carried) {
+            ([rtp, _], Carried::Rtp) => ("rtp", rtp),
+            ([_, mpegts], Carried::MpegTs) => ("mpegts", mpegts),
+        };
+        *count = count.saturating_add(1);
+        let id = format!("{name}-{count}");
+        let line = Line::Udp(outcome.stream);
+        let (session, notes) = udp::session(id.clone(), outcome, first_ns, bandwidth.peak_bps(line));
+        notes.into_iter().for_each(|note| findings.add(note, Some(id.clone()), only_file.clone()));
+        series.push((id, vec![line]));
         sessions.push(session);
     }
     for (index, note) in unfinished {
@@ -202,7 +218,8 @@ impl View {
 
 /// A track that has only a command frame or so is none.
 fn worth_showing(stats: &crate::track::Stats) -> bool {
-    stats.frames > 0 || stats.info.codec.is_some() || stats.kind() == TrackKind::Data
+    let told = stats.info.codec.is_some() || !stats.declared().is_empty();
+    stats.frames > 0 || told || stats.kind() == TrackKind::Data
 }
 
 struct Findings {

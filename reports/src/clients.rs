@@ -132,6 +132,8 @@ pub(crate) fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Rtmp => "RTMP",
         Protocol::Rtsp => "RTSP",
         Protocol::Hls => "HLS",
+        Protocol::Rtp => "RTP",
+        Protocol::MpegTs => "MPEG-TS",
     }
 }
 
@@ -139,7 +141,8 @@ pub(crate) fn protocol(protocol: Protocol) -> &'static str {
 pub(crate) fn transport(session: &Session) -> Option<&'static str> {
     match (session.protocol, session.transport) {
         (_, Transport::Tls) => Some("TLS"),
-        (Protocol::Rtsp, Transport::Udp) => Some("UDP"),
+        (Protocol::Rtsp | Protocol::MpegTs, Transport::Udp) => Some("UDP"),
+        (Protocol::MpegTs, Transport::Http) => Some("HTTP"),
         (Protocol::Rtsp, Transport::Interleaved | Transport::Tcp) => Some("TCP"),
         _ => None,
     }

@@ -31,6 +31,8 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::Rtmp => "rtmp",
         Protocol::Rtsp => "rtsp",
         Protocol::Hls => "hls",
+        Protocol::Rtp => "rtp",
+        Protocol::MpegTs => "mpegts",
     }
 }
 

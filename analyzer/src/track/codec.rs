@@ -1,7 +1,7 @@
 //! Codec configuration in words, whatever carried it.
 
 use wire::Cursor;
-use wire::codec::{aac, avc, hevc};
+use wire::codec::{aac, avc, hevc, mpa};
 
 use super::{CodecInfo, Stats};
 
@@ -27,14 +27,27 @@ fn avc_sps(info: &mut CodecInfo, sps: &avc::Sps) {
     info.nominal_rate = sps.frame_rate();
 }
 
+/// Takes over the header of an MPEG audio frame.
+pub(super) fn mpeg_audio(info: &mut CodecInfo, header: &mpa::Header) {
+    info.codec = Some(if header.layer == 3 { "mp3" } else { "mp2" }.to_owned());
+    info.profile = (header.layer == 1).then(|| "layer I".to_owned());
+    info.sample_rate = Some(header.sample_rate);
+    info.channels = Some(header.channels);
+}
+
 /// Takes over an AudioSpecificConfig.
 pub(super) fn audio(info: &mut CodecInfo, c: &mut Cursor<'_>) -> wire::Result<aac::AudioSpecificConfig> {
     let config = aac::AudioSpecificConfig::decode(c)?;
+    sound(info, &config);
+    Ok(config)
+}
+
+/// Takes over what an AudioSpecificConfig tells.
+pub(super) fn sound(info: &mut CodecInfo, config: &aac::AudioSpecificConfig) {
     let told = config.describe();
     info.profile = Some(told.profile.to_owned());
     info.sample_rate = Some(told.sample_rate);
     info.channels = told.channels;
-    Ok(config)
 }
 
 /// Looks for SBR that an AudioSpecificConfig is silent about (ISO 14496-3 §1.6.5.3).

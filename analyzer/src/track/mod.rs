@@ -7,6 +7,8 @@ pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;
 mod stats;
+pub mod ts;
+pub mod udp;
 
 pub use stats::{CodecInfo, Network, Stats};
 

@@ -136,6 +136,11 @@ impl Stats {
         self.kind
     }
 
+    /// What the track turned out to be.
+    pub fn set_kind(&mut self, kind: TrackKind) {
+        self.kind = kind;
+    }
+
     /// Decoding time of the first and the last frame in unwrapped milliseconds.
     pub fn dts_range(&self) -> (i64, i64) {
         (self.clock.first_dts, self.clock.last_dts)
@@ -349,6 +354,25 @@ fn display_name(codec: &str) -> String {
         "speex" => "Speex",
         "ac3" => "AC-3",
         "eac3" => "E-AC-3",
+        "mp2" => "MPEG audio layer II",
+        "mpegts" => "MPEG transport stream",
+        "mpeg1video" => "MPEG-1 video",
+        "mpeg2video" => "MPEG-2 video",
+        "mpeg4" => "MPEG-4 part 2",
+        "g722" => "G.722",
+        "g723" => "G.723.1",
+        "g726" => "G.726",
+        "g728" => "G.728",
+        "g729" => "G.729",
+        "gsm" => "GSM",
+        "l8" => "PCM 8 bit",
+        "l16" => "PCM 16 bit",
+        "l24" => "PCM 24 bit",
+        "vorbis" => "Vorbis",
+        "mjpeg" => "JPEG",
+        "svq1" => "Sorenson Video 1",
+        "svq3" => "Sorenson Video 3",
+        "qdm2" => "QDesign Music 2",
         other => other,
     }
     .to_owned()

@@ -9,5 +9,6 @@ pub mod flv;
 mod frame;
 pub mod mp4;
 pub mod rtp;
+pub mod ts;
 
 pub use frame::{Codec, Frame, Kind, Track, Unit};

@@ -66,6 +66,13 @@ impl<'b, T: Trace> Cursor<'b, T> {
         self.bytes.get(self.position()..).unwrap_or_default()
     }
 
+    /// The next `n` bits (at most 64), without consuming them; 0 where fewer are left.
+    pub fn peek_bits(&self, n: u32) -> u64 {
+        static AHEAD: Field = crate::trace::field("bits ahead", "", "Not consumed.");
+        let mut probe = Cursor { bytes: self.bytes, bit: self.bit, base: 0, within: "", trace: () };
+        probe.raw_bits(&AHEAD, n).unwrap_or(0)
+    }
+
     /// An error at the current position.
     pub fn error(&self, field: &'static Field, problem: Problem) -> Error {
         let at = self.base.saturating_add(self.bit >> 3);

@@ -25,6 +25,7 @@ pub mod rtp;
 pub mod rtsp;
 pub mod sdp;
 pub mod trace;
+pub mod ts;
 
 pub use cursor::Cursor;
 pub use error::{Error, Problem, Result};

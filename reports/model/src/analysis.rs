@@ -138,6 +138,10 @@ pub enum Protocol {
     Rtsp,
     /// HLS.
     Hls,
+    /// RTP over UDP that no RTSP session set up: found by how its packets follow each other.
+    Rtp,
+    /// An MPEG-2 transport stream alone, in UDP or in an HTTP response.
+    MpegTs,
 }
 
 /// How a session's media travelled.
@@ -146,7 +150,7 @@ pub enum Protocol {
 pub enum Transport {
     /// A TCP connection.
     Tcp,
-    /// UDP beside a control connection.
+    /// UDP, beside a control connection where there is one.
     Udp,
     /// Interleaved in the RTSP connection.
     Interleaved,
@@ -179,9 +183,9 @@ pub struct Session {
     pub transport: Transport,
     /// What the client did.
     pub role: Role,
-    /// The side that connected.
+    /// The side that connected; the receiver where nobody did.
     pub client: Endpoint,
-    /// The side that was connected to.
+    /// The side that was connected to; the sender where nobody connected.
     pub server: Endpoint,
     /// The stream's path, `app/key` in RTMP.
     pub path: Option<String>,
@@ -257,7 +261,8 @@ pub enum TrackKind {
 pub struct Track {
     /// Video, audio or data.
     pub kind: TrackKind,
-    /// `h264 h265 av1 vp8 vp9 vp6 h263 aac mp3 opus flac g711a g711u speex`.
+    /// `h264 h265 av1 vp8 vp9 vp6 h263 aac mp3 opus flac g711a g711u speex`, and by the same rule others:
+    /// `h266 mpeg1video mpeg2video mpeg4 mjpeg mp2 ac3 eac3 vorbis g722 g729 l16 mpegts`, …
     pub codec: Option<String>,
     /// Profile as the bitstream says (`High`, `LC`, `HE-AAC`, …).
     pub profile: Option<String>,

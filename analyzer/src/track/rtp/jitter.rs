@@ -5,7 +5,7 @@ const JUMP_S: f64 = 10.0;
 
 /// The running estimate of one source.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Jitter {
+pub(in crate::track) struct Jitter {
     /// Arrival and timestamp of the packet before, nanoseconds and clock ticks.
     last: Option<(i64, u32)>,
     /// In clock ticks.
@@ -15,7 +15,7 @@ pub(super) struct Jitter {
 
 impl Jitter {
     /// Takes a packet in the order of arrival; the clock runs at `rate` ticks a second.
-    pub(super) fn packet(&mut self, arrival_ns: i64, timestamp: u32, rate: u32) {
+    pub(in crate::track) fn packet(&mut self, arrival_ns: i64, timestamp: u32, rate: u32) {
         let Some((last_ns, last)) = self.last.replace((arrival_ns, timestamp)) else { return };
         let arrived = ticks(arrival_ns.saturating_sub(last_ns), rate);
         let sent = f64::from(timestamp.wrapping_sub(last).cast_signed());
@@ -28,7 +28,7 @@ impl Jitter {
     }
 
     /// The estimate in milliseconds; none before the second packet.
-    pub(super) fn ms(&self, rate: u32) -> Option<f64> {
+    pub(in crate::track) fn ms(&self, rate: u32) -> Option<f64> {
         (self.steps > 0 && rate > 0).then(|| self.estimate * 1000.0 / f64::from(rate))
     }
 }

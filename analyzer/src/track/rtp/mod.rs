@@ -1,23 +1,30 @@
 //! What one receiver of RTP would know of a track: losses, order, jitter, frames (RFC 3550).
 
+mod clock;
+pub mod encoding;
 mod frames;
+mod guess;
 mod jitter;
 mod payload;
 pub mod report;
 mod sequence;
+mod unexplained;
 
 use model::TrackKind;
 use wire::codec::aac::AudioSpecificConfig;
 use wire::rtp;
 
+use self::clock::Clocks;
 use self::frames::{Frame, Frames, Pace, Part};
-use self::jitter::Jitter;
+pub(in crate::track) use self::jitter::Jitter;
 pub use self::payload::{AuBits, Packing};
 use self::report::Reports;
 use self::sequence::{Arrival, Sequence};
+use self::unexplained::Unexplained;
 use crate::finding::{Note, Notes};
 use crate::flow::At;
 use crate::track::codec::{self, Hidden};
+use crate::track::ts::Transport;
 use crate::track::{CodecInfo, Network, Stats};
 
 /// Sources followed in one track after each other; more are one.
@@ -89,12 +96,17 @@ pub struct Receiver {
     pub reports: Reports,
     /// True once packets may be missing because the capture lacks them.
     holes: bool,
+    /// Packets of types that no description explains, while they are told from how they are built.
+    unexplained: Option<Unexplained>,
+    /// The transport stream in it, where it holds one.
+    pub(in crate::track) transport: Option<Box<Transport>>,
 }
 
 /// One synchronisation source.
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
+    clocks: Clocks,
     sequence: Sequence,
     jitter: Jitter,
     frames: Frames,
@@ -165,7 +177,14 @@ impl Receiver {
             first_frame_ns: None,
             reports: Reports::default(),
             holes: false,
+            unexplained: None,
+            transport: None,
         }
+    }
+
+    /// A track that nothing describes: what its packets hold is told from how they are built.
+    pub fn undescribed(kind: TrackKind) -> Self {
+        Self { unexplained: Some(Unexplained::default()), ..Self::new(kind, Vec::new()) }
     }
 
     /// The source that was announced at SETUP.
@@ -187,6 +206,7 @@ impl Receiver {
     pub fn rtp(&mut self, at: At, bytes: &[u8], length: u64) -> Taken {
         let Some(packet) = parse(bytes, length) else { return Taken::Foreign };
         let known = self.formats.is_empty()
+            || self.unexplained.is_some()
             || self.formats.iter().any(|format| format.payload_type == packet.payload_type);
         if !known {
             if self.is_source(packet.ssrc) {
@@ -248,6 +268,7 @@ impl Receiver {
     }
 
     fn begin(&mut self, at: At, ssrc: u32) {
+        self.settle();
         if let Some(old) = self.source.take() {
             if !old.said_bye {
                 self.totals.unannounced = self.totals.unannounced.saturating_add(1);
@@ -260,6 +281,7 @@ impl Receiver {
         self.sources = self.sources.saturating_add(1).min(MAX_SOURCES);
         self.source = Some(Source {
             ssrc,
+            clocks: Clocks::default(),
             sequence: Sequence::default(),
             jitter: Jitter::default(),
             frames: Frames::default(),
@@ -269,6 +291,12 @@ impl Receiver {
     }
 
     fn count(&mut self, at: At, packet: &Packet<'_>) {
+        if !self.keep(at, packet) {
+            self.take(at, packet);
+        }
+    }
+
+    fn take(&mut self, at: At, packet: &Packet<'_>) {
         let format = self.formats.iter().find(|format| format.payload_type == packet.payload_type);
         let (clock, packing) = format.map_or((0, Packing::default()), |f| (f.clock, f.packing));
         if self.clock != clock && clock > 0 {
@@ -279,6 +307,8 @@ impl Receiver {
         self.firsts.arrived(at, arrival, self.totals.lost.saturating_add(source.sequence.lost()));
         if clock > 0 {
             source.jitter.packet(at.time_ns, packet.timestamp, clock);
+        } else {
+            source.clocks.packet(at.time_ns, packet.timestamp);
         }
         self.stats.bytes = self.stats.bytes.saturating_add(packet.length);
         let extended = match arrival {
@@ -287,6 +317,13 @@ impl Receiver {
                 extended
             }
         };
+        if packing == Packing::Ts {
+            let restarted = matches!(arrival, Arrival::Restarted { .. });
+            let transport = self.transport.get_or_insert_with(Default::default);
+            transport.numbered(extended, restarted, at, packet.payload);
+            self.first_frame_ns = self.first_frame_ns.or(transport.first_frame_ns());
+            return;
+        }
         let content = payload::look(packing, packet.payload);
         if source.frames.is_past(extended) {
             // Its neighbours are counted already; a picture was counted with the rest of its packets.
@@ -295,6 +332,12 @@ impl Receiver {
         }
         if let Some(sound) = content.sound {
             self.stats.audio_frame(sound);
+        }
+        if let Some((width, height)) = content.size {
+            (self.stats.info.width, self.stats.info.height) = (Some(width), Some(height));
+        }
+        if let Some(header) = content.mpeg.filter(|_| self.stats.info.sample_rate.is_none()) {
+            codec::mpeg_audio(&mut self.stats.info, &header);
         }
         let part = Part {
             number: extended,
@@ -357,7 +400,8 @@ impl Receiver {
         totals.reordered = totals.reordered.saturating_add(sequence.reordered);
         totals.duplicates = totals.duplicates.saturating_add(sequence.duplicates);
         totals.jumps = totals.jumps.saturating_add(sequence.jumps);
-        totals.jitter_ms = jitter.ms(clock).or(totals.jitter_ms);
+        let measured = source.clocks.jitter_ms(self.reports.measured_clock());
+        totals.jitter_ms = jitter.ms(clock).or(measured).or(totals.jitter_ms);
         self.source = Some(source);
         left.iter().for_each(|frame| self.frame(frame));
         self.source = None;
@@ -366,6 +410,10 @@ impl Receiver {
     /// No more packets come: the figures of the track. What is wrong with it is noted.
     pub fn finish(&mut self, interleaved: bool, name: &str, notes: &mut Notes) -> Network {
         self.finish_held();
+        self.settle();
+        if let Some(transport) = &mut self.transport {
+            transport.finish();
+        }
         if let Some(source) = self.source.take() {
             self.retire(source);
         }

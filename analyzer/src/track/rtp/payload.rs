@@ -1,6 +1,10 @@
 //! What an RTP packet carries, as far as counting needs it: pictures, key pictures, audio frames.
 
-use wire::codec::{avc, hevc};
+use wire::codec::{avc, hevc, mpa};
+
+mod descriptors;
+
+pub(super) use descriptors::{Vp8, Vp9, latm_frames};
 
 /// Bits of the AU header sections of MPEG-4 audio (RFC 3640 §3.2.1), from the session description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +24,22 @@ pub enum Packing {
     H264,
     /// RFC 7798.
     H265,
+    /// RFC 9328.
+    H266,
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628.
+    Vp9,
+    /// The Alliance for Open Media's payload format of AV1.
+    Av1,
     /// RFC 3640.
     Aac(AuBits),
+    /// MP4A-LATM without its configuration (RFC 6416).
+    Latm,
+    /// MPEG audio of layer I to III (RFC 2250).
+    Mpa,
+    /// Transport stream packets (RFC 2250).
+    Ts,
     /// Every packet holds one frame.
     OnePerPacket,
     /// Packets of one timestamp are one frame.
@@ -44,6 +62,10 @@ pub(super) struct Content<'b> {
     pub(super) sps: Option<&'b [u8]>,
     /// The first audio frame where it is whole.
     pub(super) sound: Option<&'b [u8]>,
+    /// Width and height of the picture that begins here.
+    pub(super) size: Option<(u32, u32)>,
+    /// The header of the first MPEG audio frame.
+    pub(super) mpeg: Option<mpa::Header>,
 }
 
 /// Looks into a payload.
@@ -51,7 +73,15 @@ pub(super) fn look<'b>(packing: Packing, payload: &'b [u8]) -> Content<'b> {
     match packing {
         Packing::H264 => h264(payload),
         Packing::H265 => h265(payload),
+        Packing::H266 => h266(payload),
+        Packing::Vp8 => descriptors::vp8(payload),
+        Packing::Vp9 => descriptors::vp9(payload),
+        Packing::Av1 => descriptors::av1(payload),
         Packing::Aac(bits) => aac(bits, payload),
+        Packing::Latm => descriptors::latm(payload),
+        Packing::Mpa => descriptors::mpeg_audio(payload),
+        // Its frames are counted where its packets are taken apart.
+        Packing::Ts => Content::default(),
         Packing::OnePerPacket => Content { sounds: 1, ..Content::default() },
         Packing::OnePerTimestamp => Content { picture: true, ..Content::default() },
     }
@@ -119,6 +149,24 @@ fn h265(payload: &[u8]) -> Content<'_> {
         }
     }
     Content { sps, ..content }
+}
+
+/// Unit types of H.266: slices up to 11, of which 7 to 9 can be decoded on their own, and 10 with them (RFC 9328 §1.1.4).
+fn h266(payload: &[u8]) -> Content<'_> {
+    let mut content = Content::default();
+    let mut unit = |kind: u8| {
+        content.picture |= kind <= 11;
+        content.key |= (7..=10).contains(&kind);
+    };
+    match payload {
+        [_, second, rest @ ..] if second >> 3 == 28 => {
+            aggregated(rest, |nal| unit(nal.get(1).map_or(u8::MAX, |b| b >> 3)));
+        }
+        [_, second, fu, ..] if second >> 3 == 29 => unit(fu & 0x1f),
+        [_, second, ..] => unit(second >> 3),
+        _ => {}
+    }
+    content
 }
 
 /// Units with 16 bits of length before each.

@@ -75,7 +75,7 @@ impl Reports {
     }
 
     /// Ticks a second by the first and the latest sender report, where they are a second or more apart.
-    fn measured_clock(&self) -> Option<f64> {
+    pub(super) fn measured_clock(&self) -> Option<f64> {
         let (first, last) = (self.first_sender?, self.sender?);
         let seconds = fixed(last.ntp.checked_sub(first.ntp)?);
         let ticks = f64::from(last.timestamp.wrapping_sub(first.timestamp));

@@ -6,7 +6,7 @@ use wire::codec::aac::latm::StreamMuxConfig;
 use wire::sdp::{self, Description, Media};
 
 use crate::track::codec;
-use crate::track::rtp::{AuBits, Format, Packing};
+use crate::track::rtp::{AuBits, Format, Packing, encoding};
 
 /// Tracks followed in one session.
 pub(super) const MAX_TRACKS: usize = 32;
@@ -60,20 +60,11 @@ fn formats(media: &Media, problems: &mut Vec<Error>) -> Vec<Format> {
     types.take(16).map(|payload_type| format(media, payload_type, problems)).collect()
 }
 
-/// Encoding, clock and channels of plain samples, whose payload types have a fixed meaning (RFC 3551 §6).
-fn fixed(payload_type: u8) -> Option<(&'static str, u32, Option<u32>)> {
-    match payload_type {
-        10 => Some(("L16", 44_100, Some(2))),
-        11 => Some(("L16", 44_100, Some(1))),
-        _ => None,
-    }
-}
-
 fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format {
     let mut format = Format { payload_type, ..Format::default() };
     let (encoding, clock, channels) = match media.rtpmap(payload_type) {
         Some(map) => (map.encoding, map.clock, map.channels),
-        None => match fixed(payload_type) {
+        None => match encoding::fixed(payload_type) {
             Some((encoding, clock, channels)) => (encoding.to_owned(), clock, channels),
             None => return format,
         },
@@ -83,7 +74,8 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
     format.declared.push(("rtpmap", format!("{payload_type} {encoding}/{clock}{suffix}")));
     let parameters = media.fmtp(payload_type).unwrap_or_default();
     for (name, value) in parameters.0.iter().take(16) {
-        let known = ["packetization-mode", "profile-level-id", "config", "mode", "profile-id", "level-id"];
+        let known =
+            ["packetization-mode", "profile-level-id", "config", "mode", "profile-id", "level-id", "object"];
         if let Some(name) = known.iter().find(|known| name.eq_ignore_ascii_case(known)) {
             format.declared.push((name, value.clone()));
         }
@@ -91,8 +83,6 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
     let info = &mut format.info;
     let name = encoding.to_ascii_uppercase();
     let (codec, packing) = match name.as_str() {
-        "H264" => ("h264", Packing::H264),
-        "H265" => ("h265", Packing::H265),
         "MPEG4-GENERIC" => {
             let bits =
                 |name: &str| parameters.number(name).and_then(|n| u32::try_from(n).ok()).unwrap_or(0).min(32);
@@ -111,22 +101,15 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
                 },
             )
         }
-        "MP4A-LATM" => ("aac", Packing::OnePerTimestamp),
-        "OPUS" => ("opus", Packing::OnePerPacket),
-        "MPA" => ("mp3", Packing::OnePerPacket),
-        "PCMU" => ("g711u", Packing::OnePerPacket),
-        "PCMA" => ("g711a", Packing::OnePerPacket),
-        "SPEEX" => ("speex", Packing::OnePerPacket),
-        "VP8" => ("vp8", Packing::OnePerTimestamp),
-        "VP9" => ("vp9", Packing::OnePerTimestamp),
-        "AV1" => ("av1", Packing::OnePerTimestamp),
-        _ => return format,
+        _ => match encoding::named(&name) {
+            Some(encoding) => (encoding.codec, encoding.packing),
+            None => return format,
+        },
     };
     info.codec = Some(codec.to_owned());
     format.packing = packing;
-    let sound = matches!(codec, "g711u" | "g711a" | "speex" | "opus");
-    if sound {
-        info.sample_rate = Some(clock);
+    if let Some(rate) = encoding::sample_rate(codec, clock) {
+        info.sample_rate = Some(rate);
         info.channels = channels.or(Some(1)).and_then(|n| u8::try_from(n).ok());
     }
     let sets: &[&str] = match packing {
@@ -151,7 +134,7 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
     {
         let config = match packing {
             // LATM wraps it (RFC 6416 §7.3).
-            Packing::OnePerTimestamp => StreamMuxConfig::decode(&config).map(|mux| mux.config),
+            Packing::Latm => StreamMuxConfig::decode(&config).map(|mux| mux.config),
             _ => Ok(config),
         };
         match config.and_then(|config| codec::audio(info, &mut wire::Cursor::new(&config))) {

@@ -215,6 +215,11 @@ impl Registry {
         Some(Counted { session: route.session, bytes })
     }
 
+    /// True where a datagram goes over the ports of a session, whether it is of its media or not.
+    pub fn is_mine(&self, datagram: &Datagram<'_>) -> bool {
+        !self.routes.is_empty() && self.whose(datagram).is_some()
+    }
+
     /// The session of a datagram by its addresses, then by its source; and true where the client sent it.
     fn whose(&self, datagram: &Datagram<'_>) -> Option<(Route, bool)> {
         let known = |no: SessionNo| self.sessions.get(usize::try_from(no.0).ok()?);
@@ -278,7 +283,13 @@ impl Registry {
                 ]
             });
             let udp_pairs = udp_pairs.collect();
-            let tracks = session.tracks.into_iter().map(|track| track.receiver.stats).collect();
+            let mut tracks = Vec::new();
+            for mut track in session.tracks {
+                let transport = track.receiver.transport.take();
+                tracks.push(track.receiver.stats);
+                let inner = transport.map(|transport| transport.into_stats(&mut session.notes));
+                tracks.extend(inner.unwrap_or_default());
+            }
             outcomes.push(Outcome {
                 session: SessionNo(u32::try_from(n).unwrap_or(u32::MAX)),
                 carrier,

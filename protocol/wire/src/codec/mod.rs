@@ -3,6 +3,7 @@
 pub mod aac;
 pub mod avc;
 pub mod hevc;
+pub mod mpa;
 mod nal;
 
 pub use nal::{LengthPrefixed, unescape};

@@ -7,6 +7,7 @@
 //! then, if 16 bits or more are left: 0x2b7(11) object type 5 SBR(1) frequency(4) [0x548(11) PS(1)]
 //! ```
 
+pub mod adts;
 pub mod latm;
 pub mod sbr;
 
@@ -220,7 +221,6 @@ fn channels_of(configuration: u8) -> Option<u8> {
 }
 
 fn config<T: Trace>(c: &mut Cursor<'_, T>) -> Result<AudioSpecificConfig> {
-    let whole = c.peek();
     let mut object_type = read_object_type(c)?;
     let frequency = read_frequency(c, &FREQUENCY_INDEX, &FREQUENCY)?;
     let channel_configuration = low8(c.bits(&CHANNELS, 4)?);
@@ -253,7 +253,7 @@ fn config<T: Trace>(c: &mut Cursor<'_, T>) -> Result<AudioSpecificConfig> {
         _ => return Ok(out),
     }
     if out.signalling == Signalling::Implicit && matches!(object_type, 1..=4 | 6 | 7) {
-        sync_extension(c, whole, &mut out)?;
+        sync_extension(c, &mut out)?;
     }
     Ok(out)
 }
@@ -342,12 +342,9 @@ fn program_config<T: Trace>(c: &mut Cursor<'_, T>) -> Result<u8> {
     Ok(channels)
 }
 
-fn sync_extension<T: Trace>(
-    c: &mut Cursor<'_, T>,
-    whole: &[u8],
-    out: &mut AudioSpecificConfig,
-) -> Result<()> {
-    if c.bits_left() < 16 || peek_sync(c, whole) != 0x2b7 {
+fn sync_extension<T: Trace>(c: &mut Cursor<'_, T>, out: &mut AudioSpecificConfig) -> Result<()> {
+    // Padding must not be taken for a field: what comes next is looked at before it is read.
+    if c.bits_left() < 16 || c.peek_bits(11) != 0x2b7 {
         return Ok(());
     }
     c.bits(&SYNC, 11)?;
@@ -359,24 +356,12 @@ fn sync_extension<T: Trace>(
     out.sbr = Some(sbr);
     if sbr {
         out.extension_frequency = Some(read_frequency(c, &EXT_FREQUENCY_INDEX, &EXT_FREQUENCY)?);
-        if c.bits_left() >= 12 && peek_sync(c, whole) == 0x548 {
+        if c.bits_left() >= 12 && c.peek_bits(11) == 0x548 {
             c.bits(&SYNC_PS, 11)?;
             out.ps = Some(c.flag(&PS)?);
         }
     }
     Ok(())
-}
-
-/// The 11 bits that come next, which stay unread: padding must not be taken for a field.
-fn peek_sync<T: Trace>(c: &Cursor<'_, T>, whole: &[u8]) -> u64 {
-    let read = (whole.len() as u64).saturating_mul(8).saturating_sub(c.bits_left());
-    let mut probe = Cursor::new(whole);
-    let skip = |probe: &mut Cursor<'_>| -> Result<u64> {
-        probe.bytes(&SYNC, usize::try_from(read >> 3).unwrap_or(usize::MAX))?;
-        probe.bits(&SYNC, (read & 7) as u32)?;
-        probe.bits(&SYNC, 11)
-    };
-    skip(&mut probe).unwrap_or(0)
 }
 
 fn usac<T: Trace>(c: &mut Cursor<'_, T>, out: &mut AudioSpecificConfig) -> Result<()> {
