@@ -315,7 +315,6 @@ fn what_is_nothing_we_follow_is_no_session() {
         "others/tcp-pcpp-missing-packet.pcap",
         "others/tcp-pcpp-seq-max.pcap",
         "others/hls-psvue-ts-midstream.pcap",
-        "others/rtp-str0m-vp8.pcap",
     ] {
         let Some(analysis) = analyze(name) else { return };
         assert!(analysis.sessions.is_empty(), "{name}");

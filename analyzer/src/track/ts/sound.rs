@@ -188,7 +188,7 @@ fn ac3_channels(bytes: &[u8]) -> Option<u8> {
     let [_, _, _, _, _, _, first, second, ..] = bytes else { return None };
     let word = u16::from_be_bytes([*first, *second]);
     let mode = first >> 5;
-    let levels = u32::from(mode & 1 != 0 && mode != 1) + u32::from(mode & 4 != 0) + u32::from(mode == 2);
+    let levels = [mode & 1 != 0 && mode != 1, mode & 4 != 0, mode == 2].map(u32::from).iter().sum::<u32>();
     let lfe = word >> (12u32.saturating_sub(levels.saturating_mul(2))) & 1;
     let full = [2u8, 1, 2, 3, 3, 4, 4, 5].get(usize::from(mode)).copied()?;
     Some(full.saturating_add(u8::try_from(lfe).unwrap_or(0)))

@@ -111,7 +111,7 @@ impl Tracks {
                     }
                     track.clocked = true;
                     // The clock's low 32 bits wrap like those of an RTP timestamp.
-                    let base = (ticks / 300 & 0xffff_ffff) as u32;
+                    let base = ((ticks / 300) & 0xffff_ffff) as u32;
                     track.jitter.packet(at.time_ns, base, wire::ts::RATE);
                 }
             }

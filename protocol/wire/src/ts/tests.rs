@@ -84,7 +84,7 @@ fn sections_are_whole_however_they_are_cut() {
         sections.payload(true, &first, |bytes| found.push(bytes.to_vec()));
         let rest = [&section[cut..], &[0xff; 20]].concat();
         sections.payload(false, &rest, |bytes| found.push(bytes.to_vec()));
-        assert_eq!(found, [section.clone()], "{cut}");
+        assert_eq!(found, std::slice::from_ref(&section), "{cut}");
     }
     // The pointer tells where the first one begins; two may follow each other.
     let mut sections = Sections::default();
