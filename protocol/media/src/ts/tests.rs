@@ -1,4 +1,4 @@
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 use super::*;
 use proptest::prelude::*;
 use wire::ts::crc32;
@@ -150,7 +150,7 @@ fn the_place_is_found_again_behind_damage() {
     let (units, _, _, skipped) = read(&[&twice]);
     // The last picture says no length: with packets missing behind it, it is not known to be whole.
     assert_eq!(units.iter().filter(|unit| unit.2).count(), 9, "{units:?}");
-    assert!(skipped >= 77 && skipped <= 188 + 77, "{skipped}");
+    assert!((77..=188 + 77).contains(&skipped), "{skipped}");
 }
 
 proptest! {
