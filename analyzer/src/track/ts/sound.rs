@@ -1,7 +1,6 @@
 //! Frames of sound in PES packets, which may hold several and end inside one.
 
 use media::ts::{Kind, Unit};
-use wire::Cursor;
 use wire::codec::aac::{adts, latm};
 use wire::codec::mpa;
 
