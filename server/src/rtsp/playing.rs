@@ -18,6 +18,11 @@ use crate::registry::Reception;
 /// The name of all tracks of a session in RTCP.
 pub(super) const CNAME: &str = "streamgauge";
 
+/// How old the first frame is said to be. A report older than its track's first packet is thrown away by GStreamer, which
+/// then knows nothing of the track's place until the next one; a track may begin that much later than the other, and a report
+/// up to a second ahead of the packets counts.
+const AGE: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub(super) struct Playing {
     pub path: String,
@@ -106,7 +111,7 @@ impl Playing {
         let Some(place) = self.tracks.iter().position(|t| t.kind() == frame.track.kind()) else { return 0 };
         if self.anchor.is_none() {
             // Reports go first: with them a player lines up the tracks from the first frame on.
-            self.anchor = Some(Anchor::new(wall, frame.pts, frame.track.clock));
+            self.anchor = Some(Anchor::new(wall.saturating_sub(AGE), frame.pts, frame.track.clock));
             self.report(wall, egress);
         }
         let Some((sender, carry)) = self.senders.get_mut(&place) else { return 0 };
@@ -214,13 +219,15 @@ mod tests {
             let n = slices[0].len();
             egress.outbox.advance(n, |part| bytes.extend_from_slice(&part));
         }
-        let mut first = BTreeMap::new();
+        let (mut first, mut told) = (BTreeMap::new(), BTreeMap::new());
         let mut rest = &bytes[..];
         while let [b'$', channel, high, low, behind @ ..] = rest {
             let (packet, next) = behind.split_at(usize::from(u16::from_be_bytes([*high, *low])));
             if channel % 2 == 0 {
                 let header = rtp::Packet::parse(packet).unwrap().header;
                 first.entry(usize::from(channel / 2)).or_insert((header.sequence, header.timestamp));
+            } else if let Some(Packet::SenderReport(report)) = wire::rtcp::parse(packet).0.first() {
+                told.entry(usize::from(channel / 2)).or_insert(report.rtp);
             }
             rest = next;
         }
@@ -230,5 +237,9 @@ mod tests {
             timestamp.wrapping_sub(start.rtptime.unwrap())
         };
         assert_eq!(starts.iter().map(behind).collect::<Vec<_>>(), [80 * 90, 59 * 48]);
+        // Reports go first, and are not older than what they are to place.
+        let ahead =
+            |(place, clock): (usize, u32)| told[&place].wrapping_sub(first[&place].1) / (clock / 1000);
+        assert_eq!([(0, 90_000), (1, 48_000)].map(ahead), [500, 521]);
     }
 }
