@@ -2,6 +2,8 @@
 //! went in. Input: records of a length, a byte of place and kind, and a packet without its header's first two bytes.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use media::Unit;
 use media::rtp::{Ingest, IngestConfig};
@@ -11,11 +13,13 @@ const SDP: &[u8] = b"m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\n\
     a=fmtp:96 sprop-parameter-sets=Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY=,aOrssiw=\n\
     m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/48000/2\na=fmtp:97 config=1190\n";
 
+static DESCRIPTION: LazyLock<Description> =
+    LazyLock::new(|| Description::parse(SDP).expect("it is well formed"));
+
 fuzz_target!(|data: &[u8]| {
-    let Ok(description) = Description::parse(SDP) else { return };
     let Some((udp, mut rest)) = data.split_first() else { return };
     let config = if udp & 1 == 1 { IngestConfig::udp() } else { IngestConfig::tcp() };
-    let Some(mut ingest) = Ingest::new(&description, config) else { return };
+    let Some(mut ingest) = Ingest::new(&DESCRIPTION, config) else { return };
     let mut now = 0u64;
     let mut last = [i64::MIN; 2];
     let mut check = |ingest: &mut Ingest, given: usize| {

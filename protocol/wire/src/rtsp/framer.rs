@@ -135,8 +135,9 @@ fn head_size(bytes: &[u8], seen: usize) -> Result<Option<usize>> {
 
 /// A start line holds no control characters: what does is another protocol, or we have lost our place.
 fn printable(line: &[u8]) -> Result<()> {
-    // The line end may be half there.
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // The line end may be half there, and more than one CR may stand in it: what is read must not depend on where it is cut.
+    let length = line.iter().rposition(|b| *b != b'\r').map_or(0, |last| last.saturating_add(1));
+    let line = line.get(..length).unwrap_or_default();
     match line.iter().position(|b| b.is_ascii_control() && *b != b'\t') {
         None => Ok(()),
         Some(at) => {
@@ -233,6 +234,17 @@ mod tests {
         let bare = b"OPTIONS * RTSP/1.0\nCSeq: 1\ncontent-LENGTH : 2\n\nab";
         assert_eq!(frame(bare, 0), Ok(Framed::Message { head: bare.len() - 2, body: 2 }));
         assert_eq!(frame(&bare[..bare.len() - 1], 9), Ok(Framed::Need(bare.len())));
+    }
+
+    /// Found by fuzzing: a start line that ends in CR CR LF was refused when only its CRs had come.
+    #[test]
+    fn a_start_line_is_the_same_wherever_it_is_cut() {
+        let bytes = b"\xd5$\r\r\n\n\x01I\0";
+        assert_eq!(frame(bytes, 0), Ok(Framed::Message { head: 6, body: 0 }));
+        for cut in 1..6 {
+            assert_eq!(frame(&bytes[..cut], 0), Ok(Framed::HeadOpen), "{cut}");
+        }
+        assert!(frame(b"OPTIONS *\rX RTSP/1.0\r\n", 0).is_err());
     }
 
     #[test]
