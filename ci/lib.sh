@@ -128,8 +128,11 @@ need_rust() {
     local want
     if ! have pcap-config && [ ! -e /usr/include/pcap.h ]; then
         note_missing libpcap-dev "the library that sniffing needs"
-        install_needed
     fi
+    if is_debian_like && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
+        note_missing ca-certificates "lets cargo know the servers that it fetches crates from"
+    fi
+    install_needed
     want=$(wanted_rust "$1")
     # A rustup of this user that the shell's start-up files have not put on PATH yet.
     if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin/cargo" ]; then
@@ -186,12 +189,15 @@ need_peers() {
     need gst-launch-1.0 "gstreamer1.0-tools" "runs GStreamer, a second RTMP peer that is not ours"
     need_gst flvmux "gstreamer1.0-plugins-good" "GStreamer's FLV"
     need_gst rtmp2src "gstreamer1.0-plugins-base gstreamer1.0-plugins-bad" "GStreamer's RTMP"
-    need_gi GstRtspServer "python3 python3-gi gir1.2-gst-rtsp-server-1.0" "an RTSP server that is not ours"
+    need_gi Gst "python3 python3-gi gir1.2-gstreamer-1.0" "GStreamer in tests/peers"
+    need_gi GstRtspServer "gir1.2-gst-rtsp-server-1.0" "an RTSP server that is not ours"
     need_gst rtph264depay "gstreamer1.0-plugins-good" "GStreamer's RTP"
     need_gst rtspsrc "gstreamer1.0-plugins-good" "plays over RTSP"
     need_gst matroskamux "gstreamer1.0-plugins-good" "keeps what GStreamer plays"
     need_gst h264parse "gstreamer1.0-plugins-bad" "GStreamer's parsers"
     need_gst rtspclientsink gstreamer1.0-rtsp "publishes over RTSP"
+    need_gst hlsdemux "gstreamer1.0-plugins-bad" "GStreamer's HLS"
+    need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
 }
 
@@ -206,8 +212,6 @@ has_hls_js() {
 
 # Readers of HLS that only the tests need.
 need_hls_readers() {
-    need_gst hlsdemux "gstreamer1.0-plugins-bad" "GStreamer's HLS"
-    need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
     need chromium chromium "the browser that plays HLS"
     need curl curl "asks the API as people do"
     has_hls_js || need npm npm "fetches hls.js, the HLS player of most web pages"

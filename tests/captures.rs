@@ -43,3 +43,33 @@ fn every_case_is_analyzed_as_it_was() {
         settings.bind(|| insta::assert_snapshot!("analysis", String::from_utf8(out.stdout).unwrap()));
     }
 }
+
+/// What captures/README.md promises of every case directory.
+#[test]
+fn every_case_is_whole() {
+    let maker = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/make/captures")).unwrap();
+    for (case, packets) in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        let mut files: Vec<String> = fs::read_dir(&case)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|file| !file.ends_with(".snap.new"))
+            .collect();
+        files.sort();
+        let input = packets.file_name().unwrap().to_str().unwrap();
+        assert_eq!(files, ["README.md", "analysis.snap", "case.toml", input, "verdicts.snap"], "{name}");
+        let about = fs::read_to_string(case.join("README.md")).unwrap();
+        assert!(about.starts_with("# ") && about.lines().count() > 2, "{name}: {about}");
+        let toml: toml::Table = fs::read_to_string(case.join("case.toml")).unwrap().parse().unwrap();
+        match toml.get("session").and_then(|session| session.as_str()) {
+            Some(session) => {
+                assert!(case.with_file_name(session).is_dir(), "{name} is made of {session}");
+                assert_eq!(input, "input.pcapng", "{name}");
+            }
+            None => assert!(
+                maker.contains(&format!("finish {name}\n")) && about.contains("`ci/make/captures`"),
+                "{name}: which script made it?"
+            ),
+        }
+    }
+}

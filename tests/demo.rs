@@ -1,8 +1,18 @@
 //! The demo from outside: what ci/test's demo phase does not look at.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod common;
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+
+use common::peer::interrupt;
+use common::wait_until;
 
 /// Four kinds of client on one stream, a recording, and no other program: there is no PATH.
 #[test]
@@ -74,13 +84,9 @@ fn an_interrupted_demo_reports_what_there_is() {
         .spawn()
         .unwrap();
     // The server's log says when somebody publishes.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !std::fs::read_to_string(out.join("server.log")).is_ok_and(|log| log.contains("publishes")) {
-        assert!(Instant::now() < deadline, "nobody published");
-        std::thread::yield_now();
-    }
-    let killed = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    let log = out.join("server.log");
+    wait_until("a publisher", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("publishes")));
+    interrupt(demo.id());
     assert_eq!(demo.wait().unwrap().code(), Some(130));
     let run: serde_json::Value =
         serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();

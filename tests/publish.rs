@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::frames::{framemd5, parts};
-use common::peer::{Peer, ffmpeg_watches, output};
+use common::peer::{Peer, ffmpeg_watches, interrupt, output};
 use common::server::Server;
 use common::{PROGRAM, clip, installed, wait_until};
 
@@ -187,7 +187,7 @@ fn what_cannot_be_published_says_why() {
     assert_eq!(out.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&out.stderr).contains("NetStream.Publish.BadName"));
     // The first one is told to end, and does so in good order.
-    assert!(Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap().success());
+    interrupt(first.id());
     assert_eq!(first.wait().unwrap().code(), Some(130));
     server.wait_deserted();
     server.stop();

@@ -96,8 +96,18 @@ impl Drop for Peer {
 
 /// Sends SIGTERM.
 pub fn terminate(pid: u32) {
-    let status = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap();
-    assert!(status.success(), "kill -TERM {pid}");
+    signal(pid, "TERM");
+}
+
+/// Sends SIGINT, as Ctrl-C does.
+pub fn interrupt(pid: u32) {
+    signal(pid, "INT");
+}
+
+/// By the shell's own `kill`: a machine may have no other.
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
 }
 
 /// ffmpeg publishes the clip once, in real time, without coding it again.
