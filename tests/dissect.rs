@@ -199,6 +199,8 @@ fn frames_of_each_kind_as_they_are_shown() {
         ("rtp_packet", "gst-record-udp", "PT=DynamicRTP-Type-96"),
         ("rtcp_report", "gst-record-udp", "Sender Report"),
         ("hls_playlist", "ffmpeg-watches-hls", "mpegurl"),
+        ("hls_mp4_init", "ffmpeg-watches-hls", "206 Partial Content  (video/mp4)"),
+        ("amf3_every_kind", "amf3-every-kind", "onEveryKind"),
     ] {
         let case = common::root().join("captures").join(case);
         let file = ["input.pcap", "input.pcapng"].map(|file| case.join(file));
@@ -222,6 +224,18 @@ fn frames_of_each_kind_as_they_are_shown() {
 fn amf3_is_shown_to_the_bit() {
     let shown = text(&["--as", "rtmp.command", "--hex", "02 0001 66 11 0a 0b 01 03 78 04 81 00 01"]);
     for words in ["AMF3 value", "externalizable", "by value", "name: \"x\"", "dynamic: 1"] {
+        assert!(shown.contains(words), "{words} in\n{shown}");
+    }
+    // Numbers, whatever the bytes they are in: AMF3 §1.3.1, §3.6 and §3.15.
+    let file = common::root().join("captures/amf3-every-kind/input.pcapng");
+    let shown = text(&[file.to_str().unwrap(), "--fields", "rtmp.command == \"onEveryKind\""]);
+    let numbers = shown.lines().filter_map(|line| line.split_once("integer: ")).map(|(_, text)| text);
+    let numbers = numbers.map(|text| text.split(' ').next().unwrap().parse::<i64>().unwrap());
+    let want = [127, 128, 16_384, 2_097_152, 268_435_455, -268_435_456, -1, 1, 2, 3, 4, 5, 6, 1, 7];
+    assert_eq!(numbers.collect::<Vec<_>>(), want);
+    for words in
+        ["item: -1", "item: 4294967295", "date: 1576978546688", "U29: 33 ", "externalized bytes: de ad be ef"]
+    {
         assert!(shown.contains(words), "{words} in\n{shown}");
     }
     let Some(file) = capture("s8_aggregate_amf3.pcap") else { return };

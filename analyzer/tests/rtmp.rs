@@ -229,16 +229,19 @@ fn enhanced_forms_made_by_hand() {
         .iter()
         .map(|t| (t.kind, t.codec.as_deref().unwrap(), t.coded_frames()))
         .collect();
-    // Track 0 of video: one HEVC frame and one behind a ModEx prefix; tracks 3 and 5 in one multitrack message.
-    // Track 0 of audio: a Speex frame and one of a multitrack message (AAC and Opus only configure); track 1 of
-    // that message, and track 7 alone.
+    // Track 0 of video: one HEVC frame and one behind a ModEx prefix, and an H.264 message without a picture; tracks 3
+    // and 5 in one multitrack message. Track 0 of audio: a Speex frame, an AAC one in a multitrack message, and the
+    // configuration of Opus; track 1 of that message, and track 7 alone.
     assert_eq!(
         tracks,
         [
             (TrackKind::Video, "h265", 2),
+            (TrackKind::Video, "h264", 0),
             (TrackKind::Video, "h265", 1),
             (TrackKind::Video, "av1", 1),
-            (TrackKind::Audio, "aac", 2),
+            (TrackKind::Audio, "speex", 1),
+            (TrackKind::Audio, "aac", 1),
+            (TrackKind::Audio, "opus", 0),
             (TrackKind::Audio, "aac", 1),
             (TrackKind::Audio, "aac", 1),
         ]

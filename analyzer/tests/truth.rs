@@ -9,10 +9,14 @@
     clippy::print_stdout
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
 use model::{Analysis, Role, Session, Track, TrackKind};
+use serde_json::Value;
+use streamgauge_analyzer::capture::Reader;
+use streamgauge_analyzer::dissect::{Dissector, Place, Row, Trees, Wants, render};
 use streamgauge_analyzer::{Analyzer, Options};
 
 /// A file beside the project; none, with the reason printed, where it is not there.
@@ -189,4 +193,58 @@ fn sessions_are_those_of_the_notes() {
             assert_eq!(number(line, &format!("{keys} ")), Some(want), "{name}");
         }
     }
+}
+
+/// The facts of a capture's packets under this name, in the order of the packets.
+fn facts(name: &str, fact: &str) -> Vec<Value> {
+    let mut reader = Reader::open(&beside(name).unwrap()).unwrap();
+    let mut dissector = Dissector::new(Wants { trees: Trees::None, facts: true });
+    let mut found = Vec::new();
+    let mut take = |row: &Row<'_>| {
+        let mut text = String::new();
+        render::json(row, None, &mut text);
+        let row: Value = serde_json::from_str(&text).unwrap();
+        found.extend(row["facts"][fact].as_array().into_iter().flatten().cloned());
+    };
+    while let Some(packet) = reader.next() {
+        dissector.packet(Place::default(), packet.as_ref().unwrap(), &mut take);
+    }
+    dissector.finish(&mut take);
+    found
+}
+
+/// What the notes say of the captures that were built by hand, and no count stands beside.
+#[test]
+fn captures_built_by_hand_are_those_of_the_notes() {
+    let Some(notes) = beside("README.md") else { return };
+    let notes = fs::read_to_string(notes).unwrap();
+    let inside = |name: &str| notes.lines().find(|l| l.contains(name)).unwrap().split('|').nth(2).unwrap();
+
+    let list = inside("own/s3_csid.pcap").split_once("ids ").unwrap().1;
+    let list = list.split(" in their").next().unwrap();
+    let want: Vec<u64> = list.split(", ").map(|id| id.trim().parse().unwrap()).collect();
+    assert!(want.len() > 4 && want.iter().any(|id| *id > 319), "{want:?}");
+    let got: BTreeSet<u64> =
+        facts("own/s3_csid.pcap", "rtmp.csid").iter().map(|id| id.as_u64().unwrap()).collect();
+    // Commands and control messages have chunk streams of their own below 63.
+    assert_eq!(got.iter().copied().filter(|id| *id >= 63).collect::<Vec<_>>(), want);
+
+    let row = inside("own/s1_ertmp_codecs.pcap");
+    let analysis = analyze(&beside("own/s1_ertmp_codecs.pcap").unwrap());
+    let tracks = &analysis.sessions[0].tracks;
+    let codecs: BTreeSet<&str> = tracks.iter().filter_map(|t| t.codec.as_deref()).collect();
+    for (word, codec) in [("Speex", "speex"), ("AudioSpecificConfig", "aac"), ("Opus", "opus")] {
+        assert!(row.contains(word) && codecs.contains(codec), "{word}: {codecs:?}");
+    }
+    // One track of each kind is what streams without multitrack have.
+    assert!(row.contains("multitrack") && tracks.len() > codecs.len(), "{tracks:?}");
+    // A message of which ModEx is not read names no codec.
+    assert!(row.contains("ModEx") && tracks.iter().all(|t| t.codec.is_some()), "{tracks:?}");
+
+    let row = inside("own/s8_aggregate_amf3.pcap");
+    let types: Vec<String> =
+        facts("own/s8_aggregate_amf3.pcap", "rtmp.type").iter().map(Value::to_string).collect();
+    let told = |name: &str| types.iter().any(|t| t.contains(name));
+    assert!(row.contains("Aggregate") && told("aggregate"), "{types:?}");
+    assert!(row.contains("AMF3 command") && told("amf3"), "{types:?}");
 }

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Deserialize;
+
+use super::written;
 use wire::net::{self, LinkType};
 use wire::pcapng::write::{InterfaceOptions, SectionOptions, interface, packet, section_header};
 
@@ -22,6 +24,9 @@ pub struct Case {
     /// Only so many packets of it.
     #[serde(default)]
     pub packets: Option<usize>,
+    /// What two ends of RTMP say to each other, where the packets are written by hand.
+    #[serde(default)]
+    pub say: Vec<written::Say>,
     /// What is changed.
     #[serde(default)]
     pub edit: Vec<Edit>,
@@ -91,7 +96,8 @@ pub fn make(base: &Path, case: &Case) -> Vec<u8> {
     out
 }
 
-fn bytes(text: &str) -> Vec<u8> {
+/// Text, or hexadecimal digits behind `hex:`.
+pub fn bytes(text: &str) -> Vec<u8> {
     let Some(digits) = text.strip_prefix("hex:") else { return text.as_bytes().to_vec() };
     let digits: Vec<u8> = digits.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
@@ -132,6 +138,14 @@ fn apply(
         }
     }
     assert!(places > edit.nth.unwrap_or(0), "{edit:?} is nowhere in the packets");
+}
+
+/// Makes the checksum of TCP or UDP right in an Ethernet frame with IPv4.
+pub fn checksum(data: &mut [u8]) {
+    let mut one = Captured { time_ns: 0, data: data.to_vec(), payload: 0, orig_len: 0 };
+    one.orig_len = u32::try_from(data.len()).unwrap();
+    mend(LinkType(1), &mut one);
+    data.copy_from_slice(&one.data);
 }
 
 /// Makes the checksum of TCP or UDP right: behind a sniffed loopback packet stands what the network card would mend.

@@ -23,6 +23,7 @@ pub mod rtsp_media;
 pub mod server;
 pub mod tshark;
 pub mod witness;
+pub mod written;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,28 @@ use wire::codec::avc::NalType;
 use super::tree::codec::Nal;
 use super::tree::rtmp::type_name;
 
+/// Types of AMF3 values by marker.
+const AMF3: [&str; 18] = [
+    "Undefined",
+    "Null",
+    "False",
+    "True",
+    "Integer",
+    "Double",
+    "String",
+    "XML document",
+    "Date",
+    "Array",
+    "Object",
+    "XML",
+    "Byte array",
+    "Vector of integers",
+    "Vector of unsigned integers",
+    "Vector of doubles",
+    "Vector of objects",
+    "Dictionary",
+];
+
 /// What a number in this field means, where it has a name.
 pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
     let low = u8::try_from(value).ok();
@@ -79,8 +101,10 @@ pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
             13 => "Unsupported",
             15 => "XML",
             16 => "Typed object",
+            17 => "AMF3 value",
             _ => return None,
         },
+        "marker" if field.spec.starts_with("AMF3") => AMF3.get(usize::from(low?)).copied()?,
         "EtherType" | "protocol" | "next header" => match value {
             0x0800 => "IPv4",
             0x86dd => "IPv6",

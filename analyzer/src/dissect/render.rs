@@ -161,7 +161,7 @@ pub fn value_text(part: &Part, node: &Node, limit: usize) -> String {
             }
             text
         }
-        Leaf::I64(n) => n.to_string(),
+        Leaf::I64(n) | Leaf::Pieces(n) => n.to_string(),
         Leaf::F64(x) => x.to_string(),
         Leaf::Group => String::new(),
         Leaf::Text => {

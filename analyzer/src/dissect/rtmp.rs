@@ -346,7 +346,7 @@ impl Listener<'_> {
         }
         match command.name.as_str() {
             "connect" => {
-                let app = command.object.property("app").and_then(Amf0::as_str).unwrap_or_default();
+                let app = command.object.property_text("app").unwrap_or_default();
                 session.app = app.trim_matches('/').to_owned();
             }
             "publish" | "play" => {

@@ -119,6 +119,8 @@ impl Conn {
         if flags.has(Flags::SYN) && !flags.has(Flags::RST) {
             let first = arrival.tcp.seq.wrapping_add(1);
             return match half.base() {
+                // Behind the end even a SYN of the same number is another connection's.
+                Some(base) if base == first && self.has_ended_before(arrival, half) => Fit::Successor,
                 Some(base) if base == first => self.late_or(Fit::Member),
                 // A server that forgot its first answer answers again.
                 Some(_) if flags.has(Flags::ACK) && !half.has_data() && self.answers(dir, arrival) => {
@@ -133,6 +135,11 @@ impl Conn {
         }
         let unrelated = half.base().is_none() || half.distance(arrival.tcp.seq).is_none();
         if unrelated && arrival.payload_len > 0 { Fit::Successor } else { Fit::TooLate }
+    }
+
+    fn has_ended_before(&self, arrival: &Arrival<'_>, half: &Half) -> bool {
+        let ended = self.ending.is_some_and(|(_, at)| at < arrival.time_ns);
+        ended && half.has_data() && !arrival.tcp.flags.has(Flags::ACK)
     }
 
     fn late_or(&self, fit: Fit) -> Fit {

@@ -373,6 +373,11 @@ fn display_name(codec: &str) -> String {
         "svq1" => "Sorenson Video 1",
         "svq3" => "Sorenson Video 3",
         "qdm2" => "QDesign Music 2",
+        "flashsv" => "Screen video",
+        "flashsv2" => "Screen video 2",
+        "pcm" => "PCM",
+        "adpcm" => "ADPCM",
+        "nellymoser" => "Nellymoser",
         other => other,
     }
     .to_owned()

@@ -1,4 +1,5 @@
 //! A capture of real packets that a test cuts, reorders and changes.
+#![allow(dead_code, reason = "every test file takes its own part of this")]
 
 use std::io::Cursor;
 use std::path::PathBuf;

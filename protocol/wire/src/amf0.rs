@@ -126,6 +126,57 @@ impl Amf0 {
     }
 }
 
+/// What an AMF3 value is in the older format. References and externalized bytes, which it cannot say, become undefined.
+impl From<&Amf3> for Amf0 {
+    fn from(value: &Amf3) -> Self {
+        let named = |list: &[(amf3::Text, Amf3)]| -> Vec<(String, Amf0)> {
+            list.iter().map(|(name, value)| (name.to_string(), Self::from(value))).collect()
+        };
+        match value {
+            Amf3::Null => Self::Null,
+            Amf3::Boolean(b) => Self::Boolean(*b),
+            Amf3::Integer(n) => Self::Number(f64::from(*n)),
+            Amf3::Double(n) => Self::Number(*n),
+            Amf3::String(text) => Self::text(&**text),
+            Amf3::Xml(text) | Amf3::XmlDocument(text) => Self::Xml(text.to_string()),
+            Amf3::Date(ms) => Self::Date(*ms, 0),
+            Amf3::Array(names, items) if names.is_empty() => {
+                Self::StrictArray(items.iter().map(Self::from).collect())
+            }
+            Amf3::Array(names, items) => {
+                let items = items.iter().enumerate().map(|(n, item)| (n.to_string(), Self::from(item)));
+                Self::EcmaArray(named(names).into_iter().chain(items).collect())
+            }
+            Amf3::Object(object) => match &object.external {
+                Some(amf3::External::Value(value)) => Self::from(&**value),
+                Some(amf3::External::Opaque(_)) => Self::Undefined,
+                None => {
+                    let mut all = named(&object.sealed);
+                    all.extend(named(object.dynamic.as_deref().unwrap_or_default()));
+                    if object.class.is_empty() {
+                        Self::Object(all)
+                    } else {
+                        Self::Typed(object.class.to_string(), all)
+                    }
+                }
+            },
+            Amf3::IntVector(_, items) => {
+                Self::StrictArray(items.iter().map(|n| Self::Number(f64::from(*n))).collect())
+            }
+            Amf3::UintVector(_, items) => {
+                Self::StrictArray(items.iter().map(|n| Self::Number(f64::from(*n))).collect())
+            }
+            Amf3::DoubleVector(_, items) => {
+                Self::StrictArray(items.iter().map(|n| Self::Number(*n)).collect())
+            }
+            Amf3::ObjectVector(_, _, items) => Self::StrictArray(items.iter().map(Self::from).collect()),
+            Amf3::ByteArray(_) | Amf3::Dictionary(..) | Amf3::Reference(..) | Amf3::Undefined => {
+                Self::Undefined
+            }
+        }
+    }
+}
+
 /// Reads one value.
 pub fn decode<T: Trace>(c: &mut Cursor<'_, T>) -> Result<Amf0> {
     Decoder::default().value(c, 0)

@@ -97,6 +97,11 @@ impl<'b, T: Trace> Cursor<'b, T> {
         result
     }
 
+    /// Says which number the pieces read in the innermost group make.
+    pub fn makes(&mut self, number: i64) {
+        self.trace.makes(number);
+    }
+
     fn absolute(&self, bit: u64) -> u64 {
         self.base.saturating_mul(8).saturating_add(bit)
     }
@@ -241,6 +246,15 @@ impl<'b, T: Trace> Cursor<'b, T> {
     #[inline]
     pub fn u32(&mut self, field: &'static Field) -> Result<u32> {
         self.unsigned(field, 4, false).map(|v| (v & 0xffff_ffff) as u32)
+    }
+
+    /// Reads a signed 32 bit number in network order.
+    pub fn i32(&mut self, field: &'static Field) -> Result<i32> {
+        let from = self.bit;
+        let slice = self.take(field, 4)?;
+        let value = slice.iter().fold(0u32, |v, b| v << 8 | u32::from(*b)).cast_signed();
+        self.leaf(field, from, Value::I64(i64::from(value)));
+        Ok(value)
     }
 
     /// Reads a 64 bit number in network order.

@@ -33,6 +33,8 @@ pub enum Value {
     Text,
     /// A group: its children say more.
     Group,
+    /// A group whose children are the pieces of one number, and that number.
+    Pieces(i64),
 }
 
 /// Receives what a cursor reads.
@@ -43,6 +45,8 @@ pub trait Trace {
     fn open(&mut self, field: &'static Field, at: u64);
     /// The innermost open group ends at this bit.
     fn close(&mut self, at: u64);
+    /// What is in the innermost open group makes this number.
+    fn makes(&mut self, number: i64);
 }
 
 impl Trace for () {
@@ -52,6 +56,8 @@ impl Trace for () {
     fn open(&mut self, _: &'static Field, _: u64) {}
     #[inline(always)]
     fn close(&mut self, _: u64) {}
+    #[inline(always)]
+    fn makes(&mut self, _: i64) {}
 }
 
 /// One node of a [`Tree`].
@@ -82,7 +88,7 @@ impl Tree {
 
     /// The nodes that have no children.
     pub fn leaves(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|n| n.value != Value::Group)
+        self.nodes.iter().filter(|n| !matches!(n.value, Value::Group | Value::Pieces(_)))
     }
 }
 
@@ -101,6 +107,12 @@ impl Trace for Tree {
     fn close(&mut self, at: u64) {
         if let Some(node) = self.open.pop().and_then(|i| self.nodes.get_mut(i)) {
             node.bits.end = at;
+        }
+    }
+
+    fn makes(&mut self, number: i64) {
+        if let Some(node) = self.open.last().and_then(|i| self.nodes.get_mut(*i)) {
+            node.value = Value::Pieces(number);
         }
     }
 }

@@ -92,7 +92,7 @@ impl Check<Rtmp> for Connect {
             (false, "_result") if self.waiting == Some(command.transaction) => {
                 self.waiting = None;
                 let info = |name: &str| {
-                    let of = |value: &'_ Amf0| value.property(name).and_then(Amf0::as_str).map(str::to_owned);
+                    let of = |value: &'_ Amf0| value.property_text(name).map(str::to_owned);
                     command.arguments.first().and_then(of)
                 };
                 let (code, level) = (info("code"), info("level"));

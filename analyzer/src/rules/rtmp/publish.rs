@@ -1,6 +1,5 @@
 //! What a server says about a stream that is published or played.
 
-use wire::amf0::Amf0;
 use wire::rtmp::message::{Command, kind};
 
 use super::{Event, Message, Rtmp};
@@ -175,5 +174,5 @@ fn status<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
     if command.name != "onStatus" {
         return None;
     }
-    command.arguments.first().and_then(|info| info.property(name)).and_then(Amf0::as_str)
+    command.arguments.first().and_then(|info| info.property_text(name))
 }

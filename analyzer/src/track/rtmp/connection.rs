@@ -264,7 +264,7 @@ impl Connection {
     }
 
     fn connect(&mut self, command: &Command) {
-        let text = |name: &str| command.object.property(name).and_then(Amf0::as_str).map(short);
+        let text = |name: &str| command.object.property_text(name).map(short);
         self.tc_url = text("tcUrl").or_else(|| self.tc_url.take());
         self.agent = text("flashVer").or_else(|| self.agent.take());
         self.app = text("app").or_else(|| self.app.take());
@@ -317,7 +317,7 @@ impl Connection {
     }
 
     fn status(&mut self, id: u32, command: &Command) {
-        let code = command.arguments.first().and_then(|info| info.property("code")).and_then(Amf0::as_str);
+        let code = command.arguments.first().and_then(|info| info.property_text("code"));
         let Some(code) = code else { return };
         let exact = self.streams.iter().rposition(|s| s.id == id);
         let index = exact.or_else(|| self.streams.len().checked_sub(1));
@@ -330,7 +330,7 @@ impl Connection {
 
     fn data(&mut self, from_client: bool, message: &Message<'_>) {
         // Type 15 begins with a selector byte in some programs and with AMF0 at once in others.
-        let selector = message.type_id == kind::DATA_AMF3 && message.body.starts_with(&[0, 2]);
+        let selector = message.type_id == kind::DATA_AMF3 && matches!(message.body, [0, 2 | 0x11, ..]);
         let body = message.body.get(usize::from(selector)..).unwrap_or_default();
         let (values, error) = amf0::decode_all(&mut Cursor::based(body, u64::from(selector)));
         if let Some(error) = error {

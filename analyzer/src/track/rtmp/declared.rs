@@ -1,5 +1,7 @@
 //! What commands, metadata and flag bits claim, in words.
 
+use std::borrow::Cow;
+
 use wire::amf0::Amf0;
 use wire::flv::{ClassicAudio, CodecId, FourCc, SoundFormat};
 
@@ -31,7 +33,8 @@ pub(super) struct Metadata {
 impl Metadata {
     /// Takes over an onMetaData object; a later one counts.
     pub(super) fn take(&mut self, object: &Amf0) {
-        *self = Self { video: claims(object, &VIDEO), audio: claims(object, &AUDIO) };
+        let object = plain(object);
+        *self = Self { video: claims(&object, &VIDEO), audio: claims(&object, &AUDIO) };
     }
 
     /// Tells a track what is claimed of it.
@@ -42,6 +45,14 @@ impl Metadata {
             model::TrackKind::Data => return,
         };
         claims.iter().for_each(|(name, value)| stats.declare(name, value.as_str()));
+    }
+}
+
+/// The value in AMF0, whichever format it came in.
+fn plain(value: &Amf0) -> Cow<'_, Amf0> {
+    match value {
+        Amf0::Amf3(value) => Cow::Owned(Amf0::from(&**value)),
+        value => Cow::Borrowed(value),
     }
 }
 
@@ -71,6 +82,7 @@ fn number(n: f64) -> String {
 
 /// The fourCcList of a connect command: codecs a peer says it can take.
 pub(super) fn fourcc_list(connect: &Amf0) -> Option<String> {
+    let connect = plain(connect);
     let list = match connect.property("fourCcList")? {
         Amf0::StrictArray(items) => {
             items.iter().filter_map(Amf0::as_str).map(str::to_owned).collect::<Vec<_>>()

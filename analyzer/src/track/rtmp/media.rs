@@ -95,7 +95,7 @@ impl Media {
         };
         match header {
             VideoHeader::Command { .. } => {
-                self.count(TrackKind::Video, 0, u64::from(message.length)).map(|_| ())
+                self.track(TrackKind::Video, 0, None, u64::from(message.length)).map(|_| ())
             }
             VideoHeader::Enhanced { frame_type, packets } => {
                 self.packets(TrackKind::Video, message, packets, c, frame_type.is_key())
@@ -103,7 +103,7 @@ impl Media {
             VideoHeader::Classic { frame_type, codec, avc } => {
                 let at = c.position();
                 let empty = u64::from(message.length) <= at as u64;
-                let stats = self.count(TrackKind::Video, 0, u64::from(message.length))?;
+                let stats = self.track(TrackKind::Video, 0, codec.codec(), u64::from(message.length))?;
                 stats.declare("codec_id", declared::video_codec(codec));
                 let kind = avc.map(|avc| avc.packet_type);
                 if kind == Some(AvcPacketType::SequenceHeader) {
@@ -133,7 +133,8 @@ impl Media {
         header: flv::ClassicAudio,
         payload: &[u8],
     ) -> Result<(), Unreadable> {
-        let stats = self.count(TrackKind::Audio, 0, u64::from(message.length))?;
+        let codec = header.format.codec();
+        let stats = self.track(TrackKind::Audio, 0, codec, u64::from(message.length))?;
         declared::audio_flags(header, stats);
         if header.aac == Some(AacPacketType::SequenceHeader) {
             return audio_config(stats, payload, message, 2);
@@ -147,6 +148,14 @@ impl Media {
                 if header.format == SoundFormat::SPEEX {
                     stats.info.channels = Some(1);
                 }
+            }
+            _ if matches!(header.format.codec(), Some("pcm" | "adpcm" | "nellymoser")) => {
+                // Here the flags are all there is; Nellymoser is always mono.
+                let rates = [5512, 11_025, 22_050, 44_100];
+                let flagged = rates.get(usize::from(header.rate)).copied();
+                let mono = header.format.codec() == Some("nellymoser") || header.channels == 0;
+                stats.info.sample_rate = header.format.fixed_rate().or(flagged);
+                stats.info.channels = Some(if mono { 1 } else { 2 });
             }
             _ => {}
         }
@@ -170,7 +179,7 @@ impl Media {
         key: bool,
     ) -> Result<(), Unreadable> {
         if packets.command.is_some() {
-            self.count(kind, 0, u64::from(message.length))?;
+            self.track(kind, 0, None, u64::from(message.length))?;
             return Ok(());
         }
         loop {
@@ -185,7 +194,7 @@ impl Media {
             let size = packet.size.map_or(left, |size| size as u64);
             let several = packets.multitrack.is_some();
             let bytes = if several { size.saturating_add(head) } else { u64::from(message.length) };
-            let stats = self.count(kind, packet.track, bytes)?;
+            let stats = self.track(kind, packet.track, packet.fourcc.codec(), bytes)?;
             stats.declare("fourcc", packet.fourcc.to_string());
             if packet.packet_type.is_configuration() {
                 let config = match packet.payload(&mut c) {
@@ -218,9 +227,20 @@ impl Media {
         }
     }
 
-    /// The track of this number, its bytes counted.
-    fn count(&mut self, kind: TrackKind, id: u8, bytes: u64) -> Result<&mut Stats, Unreadable> {
-        let index = match self.tracks.iter().position(|(key, _)| *key == (kind, id)) {
+    /// The track of this number and codec, its bytes counted. A sender that changes the codec goes on in another track;
+    /// what names none belongs to the latest.
+    fn track(
+        &mut self,
+        kind: TrackKind,
+        id: u8,
+        codec: Option<&str>,
+        bytes: u64,
+    ) -> Result<&mut Stats, Unreadable> {
+        let fits = |stats: &Stats| {
+            stats.info.codec.is_none() || codec.is_none() || stats.info.codec.as_deref() == codec
+        };
+        let found = self.tracks.iter().rposition(|(key, stats)| *key == (kind, id) && fits(stats));
+        let index = match found {
             Some(index) => index,
             None if self.tracks.len() < MAX_TRACKS => {
                 self.tracks.push(((kind, id), Stats::new(kind)));

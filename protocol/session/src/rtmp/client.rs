@@ -218,7 +218,7 @@ impl Client {
             ("_result", Phase::Connecting) => {
                 let config = &self.config;
                 let (app, tc_url) = (config.app.clone(), config.tc_url.clone());
-                let server = command.object.property("fmsVer").and_then(Amf0::as_str).unwrap_or_default();
+                let server = command.object.property_text("fmsVer").unwrap_or_default();
                 let agent = server.to_owned();
                 self.link.event(Event::Connected { app, tc_url, agent });
                 self.create();
@@ -262,7 +262,7 @@ impl Client {
     }
 
     fn on_status(&mut self, command: &Command) {
-        let level = command.arguments.first().and_then(|i| i.property("level")).and_then(Amf0::as_str);
+        let level = command.arguments.first().and_then(|i| i.property_text("level"));
         let failed = level == Some("error");
         let stream = self.stream;
         let code = self.status(command);

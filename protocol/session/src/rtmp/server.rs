@@ -388,7 +388,7 @@ impl Server {
             let answer = commands::error(command.transaction, "NetConnection.Connect.Failed", text);
             return self.link.command(csid::COMMAND, 0, &answer);
         }
-        let text = |name| command.object.property(name).and_then(Amf0::as_str).unwrap_or_default().to_owned();
+        let text = |name| command.object.property_text(name).unwrap_or_default().to_owned();
         let app = text("app");
         self.link.control(&Control::WindowAckSize(self.config.window_ack_size));
         self.link.control(&Control::SetPeerBandwidth(self.config.window_ack_size, 2));

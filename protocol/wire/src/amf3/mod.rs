@@ -20,7 +20,11 @@ use crate::trace::{Field, Trace, field};
 static MARKER: Field = field("marker", "AMF3 §3.1", "type of the value that follows");
 static INTEGER: Field = field("integer", "AMF3 §3.6", "29 bits with a sign, in one to four bytes");
 static DOUBLE: Field = field("double", "AMF3 §3.7", "IEEE 754 double in network order");
-static HEADER: Field = field("U29", "AMF3 §1.3.1", "a number in one to four bytes, flags in its lowest bits");
+static HEADER: Field = field(
+    "U29",
+    "AMF3 §1.3.1",
+    "a length or count, or the number of an earlier value; flags in its lowest bits",
+);
 static MORE: Field = field("more follows", "AMF3 §1.3.1", "another byte of the number follows");
 static BITS: Field = field("value bits", "AMF3 §1.3.1", "the next bits of the number, highest first");
 static INLINE: Field = field("by value", "AMF3 §1.3.2", "0 refers to an earlier value by its number");
@@ -217,6 +221,7 @@ fn u29<T: Trace>(c: &mut Cursor<'_, T>, flags: fn(u32) -> &'static [&'static Fie
                 }
             }
         }
+        c.makes(i64::from(value >> flags.len().min(4)));
         Ok(value)
     })
 }
@@ -254,7 +259,9 @@ impl Context {
             0x04 => c.group(&INTEGER, |c| {
                 let value = u29(c, |_| &[])?;
                 // The sign is bit 28.
-                Ok(Amf3::Integer((value << 3).cast_signed() >> 3))
+                let value = (value << 3).cast_signed() >> 3;
+                c.makes(i64::from(value));
+                Ok(Amf3::Integer(value))
             }),
             0x05 => Ok(Amf3::Double(c.f64(&DOUBLE)?)),
             0x06 => Ok(Amf3::String(self.string(c, &STRING)?)),
@@ -415,7 +422,7 @@ impl Context {
         match marker {
             0x0d => {
                 fits(c, 4)?;
-                let items: Result<Vec<i32>> = (0..length).map(|_| Ok(c.u32(&ITEM)?.cast_signed())).collect();
+                let items: Result<Vec<i32>> = (0..length).map(|_| c.i32(&ITEM)).collect();
                 Ok(Amf3::IntVector(fixed, items?))
             }
             0x0e => {

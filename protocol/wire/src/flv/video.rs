@@ -112,7 +112,8 @@ impl CodecId {
     pub fn codec(self) -> Option<&'static str> {
         Some(match self.0 {
             2 => "h263",
-            3 | 6 => "screen",
+            3 => "flashsv",
+            6 => "flashsv2",
             4 | 5 => "vp6",
             7 => "h264",
             12 => "h265",
