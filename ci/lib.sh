@@ -198,6 +198,7 @@ need_peers() {
     need_gst rtspclientsink gstreamer1.0-rtsp "publishes over RTSP"
     need_gst hlsdemux "gstreamer1.0-plugins-bad" "GStreamer's HLS"
     need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
+    need script bsdutils "gives the live table a terminal"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
 }
 

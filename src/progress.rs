@@ -1,4 +1,4 @@
-//! The demo's progress display.
+//! Progress that changes in place on the terminal.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,6 +8,11 @@ use scenarios::demo::Moment;
 /// True where somebody looks at stderr.
 pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// True where the terminal on stderr moves its cursor when told to.
+fn can_draw() -> bool {
+    stderr_is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Draws a few lines on the terminal again and again; elsewhere it keeps quiet.
@@ -22,15 +27,27 @@ const BAR: usize = 40;
 impl Display {
     /// A display on stderr, if that is a terminal and the user wants to see it.
     pub fn new(quiet: bool) -> Self {
-        Self { on: !quiet && stderr_is_terminal(), lines: 0 }
+        Self { on: !quiet && can_draw(), lines: 0 }
     }
 
-    /// Shows a moment in place of the one before.
+    /// True where something is drawn.
+    #[cfg(feature = "live")]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Shows a moment of the demo in place of the one before.
     pub fn show(&mut self, moment: &Moment) {
+        if self.on {
+            self.draw(&lines(moment));
+        }
+    }
+
+    /// Draws lines, each no longer than the terminal is wide, in place of those before.
+    pub fn draw(&mut self, lines: &[String]) {
         if !self.on {
             return;
         }
-        let lines = lines(moment);
         let up = match self.lines {
             0 => String::new(),
             n => format!("\x1b[{n}A"),
@@ -39,7 +56,7 @@ impl Display {
         self.lines = lines.len();
         let mut out = io::stderr().lock();
         // A terminal that went away is no reason to stop.
-        let _ = write!(out, "{up}{text}").and_then(|()| out.flush());
+        let _ = write!(out, "{up}{text}\x1b[J").and_then(|()| out.flush());
     }
 
     /// Clears the display for what comes next.

@@ -13,7 +13,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::peer::{Peer, ffmpeg_publishes};
+use common::peer::{Peer, ffmpeg_publishes, terminate};
 use common::rml::Viewer;
 use common::server::Server;
 use common::tshark::{self, Sniffer};
@@ -68,6 +68,46 @@ fn what_is_sniffed_is_what_tcpdump_sniffs() {
     let bytes: u64 = conversations.values().map(|c| c.bytes + c.bytes_back).sum();
     let all = analysis["conversations"]["tcp"].as_array().unwrap();
     assert_eq!(all.iter().map(|c| c["bytes"].as_u64().unwrap()).sum::<u64>(), bytes);
+}
+
+/// On a terminal of 80 columns the table changes in place, and is gone before the result.
+#[test]
+fn a_terminal_shows_the_sessions_as_they_go_on() {
+    if !installed(&["ffmpeg", "tcpdump", "script"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = Server::start(&[]);
+    let port = server.rtmp.port();
+    // The same rights as tcpdump's, without which there is nothing to show.
+    let Some(tcpdump) = Sniffer::start(directory, port) else { return };
+    let (pid, result) = (directory.join("pid"), directory.join("result.json"));
+    let command = format!(
+        "stty cols 80 rows 24; echo $$ > {}; exec {PROGRAM} analyze --live lo -f 'tcp port {port}' --format json > {}",
+        pid.display(),
+        result.display()
+    );
+    let terminal = Peer::start(directory, "terminal", "script", &["-qefc", &command, "/dev/null"]);
+    wait_until("the program to listen", || terminal.log().contains("listening on lo"));
+    let publisher = ffmpeg_publishes(directory, &server.url("live/shown"));
+    wait_until("a row with codecs", || terminal.log().contains("h264+aac"));
+    publisher.ended_well();
+    server.wait_deserted();
+    terminate(std::fs::read_to_string(pid).unwrap().trim().parse().unwrap());
+    let shown = terminal.ended_well();
+    tcpdump.stop();
+    server.stop();
+
+    let row = shown.lines().find(|line| line.contains("h264+aac")).unwrap();
+    assert!(row.contains("127.0.0.1:") && row.contains("publisher live/shown"), "{row}");
+    let drawn = || shown.split("\x1b[2K").skip(1).map(|line| line.split(['\r', '\x1b']).next().unwrap());
+    assert!(drawn().all(|line| line.chars().count() <= 80), "{:#?}", drawn().collect::<Vec<_>>());
+    // Of the last table nothing is left: the cursor goes up by its lines, and what follows is erased.
+    let (_, after) = shown.rsplit_once("A\x1b[J").expect("a table that is cleared");
+    assert!(after.trim_end().ends_with("; none lost") && after.lines().count() <= 2, "{after:?}");
+    let result: Value = serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap();
+    assert_eq!(result["sessions"][0]["path"], "live/shown");
 }
 
 #[test]

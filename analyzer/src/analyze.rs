@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use model::Analysis;
 
@@ -10,6 +11,7 @@ use crate::finding::Note;
 use crate::flow::{Duplicates, Flows, Fragments, Limits, frame_of};
 use crate::hub::Hub;
 use crate::measure::conversations::Conversations;
+use crate::now::{self, Snapshot, Watch};
 use crate::report::{self, Parts};
 
 /// Faults of capture files kept as findings of their own.
@@ -39,6 +41,8 @@ pub struct Analyzer {
     first_ns: Option<i64>,
     captures: Vec<model::Capture>,
     faults: Vec<(usize, Note)>,
+    latest_ns: i64,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Analyzer {
@@ -53,6 +57,21 @@ impl Analyzer {
             first_ns: None,
             captures: Vec::new(),
             faults: Vec::new(),
+            latest_ns: i64::MIN,
+            watch: None,
+        }
+    }
+
+    /// Answers what is asked here while it reads.
+    pub fn watched(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
+    }
+
+    /// The sessions that go on after the packets read so far.
+    pub fn snapshot(&self) -> Snapshot {
+        match (&self.hub, self.first_ns) {
+            (Some(hub), Some(first_ns)) => now::snapshot(hub, first_ns, self.latest_ns),
+            _ => Snapshot::default(),
         }
     }
 
@@ -83,7 +102,12 @@ impl Analyzer {
         while let Some((index, interfaces, next)) = merged.next() {
             let file = base.saturating_add(index);
             match next {
-                Ok(packet) => self.packet(file, &packet, several || interfaces > 1),
+                Ok(packet) => {
+                    self.packet(file, &packet, several || interfaces > 1);
+                    if let Some(watch) = &self.watch {
+                        watch.answer(|| self.snapshot());
+                    }
+                }
                 Err(error) => {
                     self.fault(file, &error);
                     first_error.get_or_insert(error);
@@ -111,6 +135,7 @@ impl Analyzer {
     /// interfaces or files.
     fn packet(&mut self, file: usize, packet: &Packet<'_>, elsewhere: bool) {
         let first_ns = *self.first_ns.get_or_insert(packet.time_ns);
+        self.latest_ns = self.latest_ns.max(packet.time_ns);
         let hub = self.hub.get_or_insert_with(|| Hub::new(first_ns));
         hub.file = file;
         let parsed = packet.parse();

@@ -39,7 +39,7 @@ pub(crate) enum Line {
 
 /// What a connection is.
 #[derive(Debug)]
-enum Conn {
+pub(crate) enum Conn {
     /// No byte was seen yet.
     New(ConnInfo),
     /// Text whose first line is not whole.
@@ -57,7 +57,7 @@ enum Conn {
 /// Is told what the packets carry.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    conns: HashMap<ConnId, Conn, ById>,
+    pub(crate) conns: HashMap<ConnId, Conn, ById>,
     pub(crate) bandwidth: Bandwidth<Line>,
     pub(crate) closed: Vec<Closed>,
     pub(crate) rtsp: rtsp::Registry,
@@ -310,10 +310,10 @@ impl Handler for Hub {
 
 /// Connection ids are given out in ascending order by ourselves: one multiplication spreads them.
 #[derive(Clone, Copy, Debug, Default)]
-struct ById;
+pub(crate) struct ById;
 
 #[derive(Debug, Default)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl BuildHasher for ById {
     type Hasher = IdHasher;

@@ -21,6 +21,7 @@ mod hub;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod measure;
+pub mod now;
 mod report;
 pub mod rules;
 mod sniff;

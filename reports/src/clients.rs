@@ -127,7 +127,7 @@ pub(crate) fn endpoint(endpoint: Endpoint) -> String {
 }
 
 /// The protocol's name for people.
-pub(crate) fn protocol(protocol: Protocol) -> &'static str {
+pub fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Rtmp => "RTMP",
         Protocol::Rtsp => "RTSP",
@@ -164,7 +164,7 @@ pub(crate) fn protocol_line(session: &Session) -> String {
 }
 
 /// The role's name for people.
-pub(crate) fn role(role: Role) -> &'static str {
+pub fn role(role: Role) -> &'static str {
     match role {
         Role::Publisher => "publisher",
         Role::Viewer => "viewer",

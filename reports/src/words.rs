@@ -1,5 +1,7 @@
 //! Text in fixed columns: hostile names made harmless, display widths, truncation, wrapping.
 
+pub use crate::clients::{protocol, role};
+
 /// The text with everything taken out that could steer a terminal, reorder a line or hide: control
 /// characters become their pictures (`␛`), invisible and bidirectional marks the replacement character.
 pub fn clean(text: &str) -> String {

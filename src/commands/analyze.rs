@@ -51,28 +51,33 @@ fn read(args: &Analyze, common: &Common) -> Result<(Analysis, Code), Failure> {
 /// What passes an interface, from now until somebody wants it to end.
 #[cfg(feature = "live")]
 fn sniff(interface: &str, args: &Analyze, common: &Common) -> Result<(Analysis, Code), Failure> {
-    use super::capture::{Telling, failure, over, sentence, stop_flag};
+    use super::capture::{failure, listening, over, sentence, stop_flag};
+    use super::live::Live;
     use analyzer::live::{Sniffer, WHOLE};
+    use analyzer::now::Watch;
+    use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
     let sniffer = Sniffer::open(interface, args.filter.as_deref(), WHOLE).map_err(failure)?;
     let asked = stop_flag()?;
     let (end, mut pipe) = std::io::pipe().map_err(Failure::environment)?;
-    let telling = Telling::new(interface, common.quiet);
-    telling.begin();
+    let watch = Arc::new(Watch::default());
+    let live = Live::new(&watch, common.quiet);
+    let mut analyzer = Analyzer::new(Options::default());
+    analyzer.watched(Arc::clone(&watch));
+    listening(interface, common.quiet);
     let (analyzer, counts) = std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            let mut analyzer = Analyzer::new(Options::default());
             let read = analyzer.reader(interface, end);
             (analyzer, read)
         });
         let stop = || asked.load(Ordering::Relaxed);
-        let counts = sniffer.run(&mut pipe, args.length, &stop, &mut |counts| telling.show(counts));
+        let counts = sniffer.run(&mut pipe, args.length, &stop, &mut |counts| live.show(counts));
         // The reader sees the end of the file.
         drop(pipe);
         (reading.join(), counts)
     });
-    telling.end();
+    live.end();
     let counts = counts.map_err(failure)?;
     let (analyzer, read) = analyzer.map_err(|_| Failure::environment("the analysis broke off"))?;
     // On a silent interface there was nothing to read, and that is an answer too.

@@ -33,8 +33,8 @@ pub fn run(args: &Capture, common: &Common) -> Ended {
         Box::new(created.map_err(|e| Failure::environment(format!("cannot write {}: {e}", file.display())))?)
     };
     let asked = stop_flag()?;
-    let telling = Telling::new(interface, common.quiet);
-    telling.begin();
+    let telling = Telling::new(common.quiet);
+    listening(interface, common.quiet);
     let stop = || asked.load(Ordering::Relaxed);
     let ended = sniffer.run(&mut out, args.length, &stop, &mut |counts| telling.show(counts));
     telling.end();
@@ -97,35 +97,33 @@ pub fn sentence(counts: &Counts) -> String {
     format!("{} packets, {} bytes; {lost}", figures::count(counts.packets), figures::count(counts.bytes))
 }
 
+/// Says that from now on every packet is seen.
+pub fn listening(interface: &str, quiet: bool) {
+    if !quiet {
+        output::say(&format!("listening on {interface}; Ctrl-C ends it"));
+    }
+}
+
 /// Says on stderr how it goes: one line that changes on a terminal, nothing elsewhere.
-pub struct Telling<'a> {
-    interface: &'a str,
+struct Telling {
     quiet: bool,
     terminal: bool,
 }
 
-impl<'a> Telling<'a> {
-    /// For this interface.
-    pub fn new(interface: &'a str, quiet: bool) -> Self {
-        Self { interface, quiet, terminal: stderr_is_terminal() }
-    }
-
-    /// From now on every packet is seen.
-    pub fn begin(&self) {
-        if !self.quiet {
-            output::say(&format!("listening on {}; Ctrl-C ends it", self.interface));
-        }
+impl Telling {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, terminal: stderr_is_terminal() }
     }
 
     /// Shows the counts in place of those before.
-    pub fn show(&self, counts: &Counts) {
+    fn show(&self, counts: &Counts) {
         if self.terminal && !self.quiet {
             let _ = write!(io::stderr().lock(), "\r\x1b[2K  {}", sentence(counts));
         }
     }
 
     /// Clears the line for what comes next.
-    pub fn end(&self) {
+    fn end(&self) {
         if self.terminal && !self.quiet {
             let _ = write!(io::stderr().lock(), "\r\x1b[2K");
         }

@@ -8,6 +8,8 @@ pub mod demo;
 pub mod dissect;
 pub mod expect;
 pub mod explain;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod publish;
 pub mod report;
 pub mod rules;

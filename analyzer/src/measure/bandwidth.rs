@@ -98,6 +98,17 @@ impl<K: Ord + Copy> Bandwidth<K> {
         self.series.get(&key).map(|series| series.peak as f64 * 8.0)
     }
 
+    /// Bytes of a series in a second, counted from the first packet; 0 where it is not one of the latest few.
+    pub fn in_second(&self, key: K, second: u64) -> u64 {
+        let seconds = self.series.get(&key).map(|series| series.seconds).unwrap_or_default();
+        seconds.iter().filter(|(s, _)| *s == second).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+
+    /// The latest second in which a series had bytes.
+    pub fn latest_second(&self, key: K) -> Option<u64> {
+        self.series.get(&key)?.seconds.iter().map(|(second, _)| *second).max()
+    }
+
     /// Bytes of a series so far.
     pub fn bytes(&self, key: K) -> u64 {
         let bins = self.series.get(&key).map(|series| series.bins.as_slice()).unwrap_or_default();
@@ -260,6 +271,9 @@ mod tests {
         }
         assert_eq!(b.peak_bps(1), Some(105.0 * 8.0));
         assert_eq!(b.peak_bps(2), None);
+        // The window holds four seconds, of which 2 came with a late packet.
+        assert_eq!((b.in_second(1, 9), b.in_second(1, 8), b.in_second(1, 7)), (26, 3, 0));
+        assert_eq!((b.latest_second(1), b.latest_second(2)), (Some(9), None));
     }
 
     #[test]

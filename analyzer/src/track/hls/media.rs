@@ -285,6 +285,11 @@ impl Tracks {
         self.tracks.iter_mut().for_each(|track| track.stats.lost());
     }
 
+    /// The codecs so far.
+    pub(super) fn codecs(&self) -> Vec<String> {
+        crate::now::codecs(self.tracks.iter().map(|track| &track.stats))
+    }
+
     /// The tracks, video first.
     pub(super) fn into_stats(self) -> Vec<Stats> {
         let Self { mut tracks, declared, .. } = self;

@@ -1,9 +1,10 @@
-//! What is known of a viewer when all is read.
+//! What is known of a viewer, so far and when all is read.
 
 use std::net::SocketAddr;
 
-use super::{Part, ViewerNo};
+use super::{Part, Registry, ViewerNo};
 use crate::finding::Note;
+use crate::now::{Lost, MAX_LOOKED};
 use crate::rules::Judged;
 use crate::track::Stats;
 
@@ -38,4 +39,27 @@ pub struct Outcome {
     pub notes: Vec<Note>,
     /// What the rules say.
     pub judged: Vec<Judged>,
+}
+
+impl ViewerNo {
+    /// The viewers count from 0.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.0)
+    }
+}
+
+impl Registry {
+    /// The latest viewers that have a playlist and a segment.
+    pub(crate) fn latest_viewers(&self) -> impl Iterator<Item = ViewerNo> {
+        let latest = self.viewers.iter().enumerate().rev().take(MAX_LOOKED);
+        let viewers = latest.filter(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0);
+        viewers.filter_map(|(n, _)| Some(ViewerNo(u32::try_from(n).ok()?)))
+    }
+
+    /// Client, path, codecs and losses of a viewer so far.
+    pub(crate) fn now(&self, no: ViewerNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
+        let viewer = self.viewer(no)?;
+        let path = self.loops.get(viewer.of).and_then(|group| group.path.clone());
+        Some((viewer.client, path, viewer.tracks.codecs(), Lost::Unknown))
+    }
 }

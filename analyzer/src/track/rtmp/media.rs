@@ -56,6 +56,11 @@ impl Media {
         tracks.into_iter().map(|(_, stats)| stats).collect()
     }
 
+    /// The codecs so far.
+    pub(super) fn codecs(&self) -> Vec<String> {
+        crate::now::codecs(self.tracks.iter().map(|(_, stats)| stats))
+    }
+
     /// The tracks.
     pub(super) fn stats(&mut self) -> impl Iterator<Item = &mut Stats> {
         self.tracks.iter_mut().map(|(_, stats)| stats)

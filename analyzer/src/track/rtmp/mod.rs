@@ -23,6 +23,8 @@ mod tests;
 #[cfg(test)]
 mod truth;
 
+use std::net::SocketAddr;
+
 use self::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
 use self::connection::Connection;
 use self::handshake::Half;
@@ -149,6 +151,33 @@ impl Tracker {
     /// What the connection is, as far as it is known.
     pub fn verdict(&self) -> Verdict {
         self.verdict
+    }
+
+    /// Index and role of the streams that go on; before the first, the connection is there to control.
+    pub(crate) fn open_streams(&self) -> Vec<(usize, Role)> {
+        let streams = &self.connection.streams;
+        if streams.is_empty() {
+            return vec![(0, Role::Control)];
+        }
+        let open = streams.iter().enumerate().filter(|(_, stream)| stream.ended.is_none());
+        open.map(|(index, stream)| (index, stream.role)).collect()
+    }
+
+    /// Path and codecs of a stream so far.
+    pub(crate) fn stream(&self, index: usize) -> Option<(Option<String>, Vec<String>)> {
+        let stream = self.connection.streams.get(index)?;
+        Some((self.connection.path(stream), stream.media.codecs()))
+    }
+
+    /// The client's address.
+    pub(crate) fn client_of(&self, info: &ConnInfo) -> SocketAddr {
+        if self.client == Some(Dir::BToA) { info.b } else { info.a }
+    }
+
+    /// Bytes of both directions that the capture lacks so far.
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        let holes = self.sides.iter().filter_map(|side| side.holes.first().copied().flatten());
+        holes.fold(0, |sum, (_, _, bytes)| sum.saturating_add(bytes))
     }
 
     /// Takes the next bytes of a direction.

@@ -249,6 +249,13 @@ impl Receiver {
         Some((at, length))
     }
 
+    /// Packets that arrived, and numbers that are missing so far.
+    pub(crate) fn so_far(&self) -> (u64, u64) {
+        let Totals { packets, lost, .. } = self.totals;
+        let now = self.source.as_ref().map_or((0, 0), |s| (s.sequence.packets(), s.sequence.lost()));
+        (packets.saturating_add(now.0), lost.saturating_add(now.1))
+    }
+
     /// True where packets of this type hold H.264 or H.265.
     pub fn has_pictures(&self, payload_type: u8) -> bool {
         let mut formats = self.formats.iter().filter(|format| format.payload_type == payload_type);

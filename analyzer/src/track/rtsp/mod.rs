@@ -21,6 +21,7 @@ use self::session::{Port, Ports, Session};
 use crate::finding::Note;
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnInfo, ConnStats, Datagram, Dir, End, Missing};
+use crate::now::{Lost, MAX_LOOKED};
 use crate::rules::Judged;
 use crate::track::Stats;
 
@@ -36,6 +37,13 @@ const MAX_LATE: u64 = 4 << 20;
 /// A session of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionNo(u32);
+
+impl SessionNo {
+    /// The sessions count from 0.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.0)
+    }
+}
 
 /// All RTSP sessions of a capture.
 #[derive(Debug, Default)]
@@ -126,6 +134,25 @@ pub struct Outcome {
 impl Registry {
     fn get(&mut self, no: SessionNo) -> Option<&mut Session> {
         self.sessions.get_mut(usize::try_from(no.0).ok()?)
+    }
+
+    /// The latest sessions, those left out that were torn down.
+    pub(crate) fn going_on(&self) -> impl Iterator<Item = (SessionNo, Role)> {
+        let latest = self.sessions.iter().enumerate().rev().take(MAX_LOOKED);
+        let numbered = latest.filter_map(|(n, session)| Some((u32::try_from(n).ok()?, session)));
+        numbered.filter(|(_, session)| !session.torn_down).map(|(no, session)| (SessionNo(no), session.role))
+    }
+
+    /// Client, path, codecs and losses of a session so far.
+    pub(crate) fn now(&self, no: SessionNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
+        let session = self.sessions.get(usize::try_from(no.0).ok()?)?;
+        let codecs = crate::now::codecs(session.tracks.iter().map(|track| &track.receiver.stats));
+        let (packets, lost) = session.tracks.iter().fold((0u64, 0u64), |(packets, lost), track| {
+            let (p, l) = track.receiver.so_far();
+            (packets.saturating_add(p), lost.saturating_add(l))
+        });
+        let lost = Lost::Packets { lost, sent: packets.saturating_add(lost) };
+        Some((session.client, session.path.clone(), codecs, lost))
     }
 
     fn begin(&mut self, client: SocketAddr, server: SocketAddr) -> Option<SessionNo> {
