@@ -197,7 +197,7 @@ fn sessions_are_those_of_the_notes() {
 
 /// The facts of a capture's packets under this name, in the order of the packets.
 fn facts(name: &str, fact: &str) -> Vec<Value> {
-    let mut reader = Reader::open(&beside(name).unwrap()).unwrap();
+    let mut reader = Reader::open(beside(name).unwrap()).unwrap();
     let mut dissector = Dissector::new(Wants { trees: Trees::None, facts: true });
     let mut found = Vec::new();
     let mut take = |row: &Row<'_>| {
