@@ -44,6 +44,8 @@ struct Row {
     last_ns: i64,
     /// Sequence number of the latest SYN that opened a connection.
     syn: Option<u32>,
+    /// The latest connection was closed or reset.
+    ended: bool,
     reused: u64,
 }
 
@@ -62,10 +64,11 @@ impl Conversations {
         let Some(ip) = &packet.ip else { return };
         if let Some(row) = self.layer(time_ns, orig_len, ip, packet.ports)
             && let Transport::Tcp(tcp) = packet.transport
-            && tcp.flags.has(Flags::SYN)
-            && !tcp.flags.has(Flags::ACK)
         {
-            row.opened(tcp.seq);
+            match tcp.flags {
+                flags if flags.has(Flags::SYN) && !flags.has(Flags::ACK) => row.opened(tcp.seq),
+                flags => row.ended |= flags.has(Flags::FIN) || flags.has(Flags::RST),
+            }
         }
     }
 
@@ -135,16 +138,28 @@ impl Table {
 impl Row {
     fn new(a: (IpAddr, u16), b: (IpAddr, u16), a_is_lower: bool, time_ns: i64) -> Self {
         let (ab, ba) = (Count::default(), Count::default());
-        Self { a, b, a_is_lower, ab, ba, first_ns: time_ns, last_ns: time_ns, syn: None, reused: 0 }
+        Self {
+            a,
+            b,
+            a_is_lower,
+            ab,
+            ba,
+            first_ns: time_ns,
+            last_ns: time_ns,
+            syn: None,
+            ended: false,
+            reused: 0,
+        }
     }
 
     /// A SYN opened a connection, or was sent again.
     fn opened(&mut self, seq: u32) {
         let begun = self.ab.packets.saturating_add(self.ba.packets) > 1;
-        if begun && self.syn != Some(seq) {
+        if begun && (self.syn != Some(seq) || self.ended) {
             self.reused = self.reused.saturating_add(1);
         }
         self.syn = Some(seq);
+        self.ended = false;
     }
 
     fn to_model(&self, first_ns: i64, ports: bool) -> Conversation {
