@@ -18,11 +18,6 @@ use crate::registry::Reception;
 /// The name of all tracks of a session in RTCP.
 pub(super) const CNAME: &str = "streamgauge";
 
-/// How old the first frame is said to be. A report older than its track's first packet is thrown away by GStreamer, which
-/// then knows nothing of the track's place until the next one; a track may begin that much later than the other, and a report
-/// up to a second ahead of the packets counts.
-const AGE: Duration = Duration::from_millis(500);
-
 #[derive(Debug)]
 pub(super) struct Playing {
     pub path: String,
@@ -111,7 +106,7 @@ impl Playing {
         let Some(place) = self.tracks.iter().position(|t| t.kind() == frame.track.kind()) else { return 0 };
         if self.anchor.is_none() {
             // Reports go first: with them a player lines up the tracks from the first frame on.
-            self.anchor = Some(Anchor::new(wall.saturating_sub(AGE), frame.pts, frame.track.clock));
+            self.anchor = Some(Anchor::first(wall, frame.pts, frame.track.clock));
             self.report(wall, egress);
         }
         let Some((sender, carry)) = self.senders.get_mut(&place) else { return 0 };

@@ -35,6 +35,9 @@ pub fn packetize(frame: &Frame, max: usize) -> Vec<Piece> {
     }
 }
 
+/// How old the first frame is said to be.
+const AGE: Duration = Duration::from_millis(500);
+
 /// An instant on the wall clock and on the media timeline: what all tracks of a session share, so that their sender reports
 /// line up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,13 @@ impl Anchor {
     /// `wall` since 1970 is the instant of `pts` ticks of `clock`.
     pub fn new(wall: Duration, pts: i64, clock: u32) -> Self {
         Self { wall, media_us: rescale(pts, clock, 1_000_000) }
+    }
+
+    /// The same for the first frame of all that leaves at `wall`, which is said to be half a second old. A report older than its
+    /// track's first packet is thrown away by GStreamer, which then knows nothing of the track's place until the next one; a
+    /// track may begin that much later than the other, and a report up to a second ahead of the packets counts.
+    pub fn first(wall: Duration, pts: i64, clock: u32) -> Self {
+        Self::new(wall.saturating_sub(AGE), pts, clock)
     }
 
     /// Media time at an instant, in microseconds.

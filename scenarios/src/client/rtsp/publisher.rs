@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ports::Ports;
-use super::{CNAME, Over, REPORTS, carries, told, until};
+use super::{CNAME, Over, REPORTS, SETTLE, carries, told, until};
 use crate::account::Account;
 use crate::client::connection::{ClientError, Connection};
 use crate::client::publisher::{How, Published};
@@ -170,6 +170,10 @@ pub async fn publish_rtsp(
         published.frames += 1;
         published.seconds = begin.elapsed().as_secs_f64();
     }
+    if publisher.over == Over::Udp {
+        // A receiver may read the goodbye before packets that came on another port, and then leaves those out.
+        tokio::time::sleep(SETTLE).await;
+    }
     publisher.report(true).await?;
     publisher.connection.act(Action::Finish);
     publisher.connection.leave().await?;
@@ -220,7 +224,7 @@ impl Publisher {
     async fn frame(&mut self, place: usize, frame: &Frame) -> Result<(), ClientError> {
         if self.anchor.is_none() {
             // Reports go first: with them a receiver lines up the tracks from the first frame on.
-            self.anchor = Some(Anchor::new(wall(), frame.pts, frame.track.clock));
+            self.anchor = Some(Anchor::first(wall(), frame.pts, frame.track.clock));
             self.report(false).await?;
         }
         let timestamp = self.senders[place].timestamp(frame);
