@@ -5,7 +5,7 @@ use wire::{Cursor, amf0, flv};
 
 use super::filter::fields::closest;
 use super::provenance::Provenance;
-use super::tree::{Part, codec, flv as media, mp4, rtmp, rtp, text};
+use super::tree::{Part, codec, flv as media, mp4, rtmp, rtp, text, ts};
 
 /// A form of bytes.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub static FORMS: &[Form] = &[
         doc: "a session description",
         read: |b, o| one("SDP session description", b, o, |c| wire::sdp::Description::decode(c).map(drop)),
     },
+    Form { name: "ts", doc: "packets of an MPEG transport stream", read: |b, o| ts::parts(b, &o) },
 ];
 
 /// Reads bytes as the form of a name; the error lists the names.

@@ -34,6 +34,7 @@ mod rtsp;
 mod state;
 mod tcp;
 pub mod tree;
+mod ts;
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
@@ -127,6 +128,7 @@ pub(crate) enum Speaks {
     Rtp,
     Rtcp,
     Http,
+    Ts,
 }
 
 impl Speaks {
@@ -138,6 +140,7 @@ impl Speaks {
             Self::Rtp => "RTP",
             Self::Rtcp => "RTCP",
             Self::Http => "HTTP",
+            Self::Ts => "MPEG TS",
         }
     }
 }

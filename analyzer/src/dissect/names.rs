@@ -2,9 +2,11 @@
 
 use wire::Field;
 use wire::codec::avc::NalType;
+use wire::ts::Elementary;
 
 use super::tree::codec::Nal;
 use super::tree::rtmp::type_name;
+use super::tree::ts;
 
 /// Types of AMF3 values by marker.
 const AMF3: [&str; 18] = [
@@ -82,6 +84,20 @@ pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
             4 => "Stream Is Recorded",
             6 => "Ping Request",
             7 => "Ping Response",
+            _ => return None,
+        },
+        "stream_type" => {
+            let stream = Elementary { stream_type: low?, pid: 0, descriptors: Vec::new() };
+            media::ts::Kind::of(&stream).name()?
+        }
+        "table_id" => ts::table_name(low?),
+        "stream_id" => ts::stream_name(low?),
+        "PTS_DTS_flags" => ["none", "forbidden", "PTS", "PTS and DTS"].get(usize::from(low?)).copied()?,
+        "PID" => match value {
+            0 => "program association",
+            1 => "conditional access",
+            17 => "service description",
+            0x1fff => "filling",
             _ => return None,
         },
         "limit type" => ["Hard", "Soft", "Dynamic"].get(usize::from(low?)).copied()?,

@@ -35,6 +35,10 @@ impl Style {
         let _ = if self.color { write!(out, "\x1b[2m{text}\x1b[0m") } else { write!(out, "{text}") };
     }
 
+    fn red(self, text: &str, out: &mut String) {
+        let _ = if self.color { write!(out, "\x1b[31m{text}\x1b[0m") } else { write!(out, "{text}") };
+    }
+
     fn bold(self, text: &str, out: &mut String) {
         let _ = if self.color { write!(out, "\x1b[1m{text}\x1b[0m") } else { write!(out, "{text}") };
     }
@@ -79,11 +83,45 @@ fn part(part: &Part, style: Style, out: &mut String) {
         self::node(part, node, &indent, style, out);
     }
     if let Some(error) = &part.error {
-        let _ = writeln!(out, "{indent}  ! {error}");
+        let text = format!("! {error}");
+        wrapped(&text, indent.len().saturating_add(2), 2, style, Style::red, out);
     }
     for note in &part.notes {
-        let _ = writeln!(out, "{indent}  = {}: {}", note.label, Clean(&note.text));
+        let text = format!("= {}: {}", note.label, Clean(&note.text));
+        let plain = |_, text: &str, out: &mut String| out.push_str(text);
+        wrapped(&text, indent.len().saturating_add(2), 2, style, plain, out);
     }
+}
+
+/// Words behind a margin, in as many lines as it takes; the later ones `hang` columns further in.
+fn wrapped(
+    text: &str,
+    margin: usize,
+    hang: usize,
+    style: Style,
+    paint: fn(Style, &str, &mut String),
+    out: &mut String,
+) {
+    let mut inside = margin;
+    let mut line = String::new();
+    let mut flush = |line: &mut String, margin: usize| {
+        let _ = write!(out, "{:margin$}", "");
+        paint(style, line, out);
+        out.push('\n');
+        line.clear();
+    };
+    for word in text.split(' ') {
+        let room = style.width.saturating_sub(inside).max(24);
+        let with = line.chars().count().saturating_add(word.chars().count()).saturating_add(1);
+        if !line.is_empty() && with > room {
+            flush(&mut line, inside);
+            inside = margin.saturating_add(hang);
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    flush(&mut line, inside);
 }
 
 fn node(part: &Part, node: &Node, indent: &str, style: Style, out: &mut String) {
@@ -107,27 +145,8 @@ fn node(part: &Part, node: &Node, indent: &str, style: Style, out: &mut String) 
     }
     // Below, in as many lines as it takes.
     let margin = indent.len().saturating_add(14).saturating_add(inner.len()).saturating_add(2);
-    let room = style.width.saturating_sub(margin).max(24);
-    let mut current = String::new();
     out.push('\n');
-    let flush = |line: &mut String, out: &mut String| {
-        if !line.is_empty() {
-            let _ = write!(out, "{:margin$}", "");
-            style.dim(line, out);
-            out.push('\n');
-            line.clear();
-        }
-    };
-    for word in about.split(' ') {
-        if current.chars().count().saturating_add(word.chars().count()) >= room {
-            flush(&mut current, out);
-        }
-        if !current.is_empty() {
-            current.push(' ');
-        }
-        current.push_str(word);
-    }
-    flush(&mut current, out);
+    wrapped(&about, margin, 0, style, Style::dim, out);
 }
 
 /// `66-69`, `66`, or to the bit `66.0-66.1`.
@@ -322,5 +341,39 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dissect::forms::read;
+
+    /// A packet that its length cuts short, with a note of two lines.
+    fn shown(color: bool) -> String {
+        let mut shown = read("ts", &[0x47, 0x40, 0]).unwrap();
+        shown[0].note("clock", "one word after another ".repeat(8).trim_end());
+        let mut text = String::new();
+        parts(&shown, Style { width: 80, color }, &mut text);
+        text
+    }
+
+    #[test]
+    fn errors_are_red_and_nothing_is_wider_than_the_terminal() {
+        let plain = shown(false);
+        assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
+        let note: Vec<&str> = plain.lines().skip_while(|line| !line.starts_with("  = clock: one")).collect();
+        assert!(note.len() == 3 && note[1..].iter().all(|line| line.starts_with("    ")), "{plain}");
+        assert_eq!(note.join(" ").split_whitespace().filter(|word| *word == "another").count(), 8);
+        assert!(!plain.contains('\x1b') && plain.contains("  ! byte 0: "), "{plain}");
+        let colored = shown(true);
+        assert!(colored.contains("  \x1b[31m! byte 0: "), "{colored}");
+        let mut bare = String::new();
+        for piece in colored.split('\x1b') {
+            bare.push_str(
+                piece.strip_prefix('[').and_then(|p| p.split_once('m')).map_or(piece, |(_, text)| text),
+            );
+        }
+        assert_eq!(bare, plain);
     }
 }

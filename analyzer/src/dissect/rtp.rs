@@ -11,7 +11,8 @@ use super::facts::Value;
 use super::provenance::Provenance;
 use super::tree::codec::Nal;
 use super::tree::rtp as tree;
-use super::{Out, Speaks};
+use super::tree::ts::in_rtp;
+use super::{Out, Speaks, ts};
 use crate::flow::Datagram;
 
 /// Ports and conversations remembered.
@@ -45,18 +46,28 @@ impl Registry {
     }
 
     /// A datagram, which may be RTP or RTCP.
-    pub(super) fn datagram(&mut self, datagram: &Datagram<'_>, origin: Provenance, out: &mut Out) {
+    pub(super) fn datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        origin: Provenance,
+        streams: &mut ts::Registry,
+        out: &mut Out,
+    ) {
         let Datagram { src, dst, payload, .. } = datagram;
         let find = |ports: &HashMap<(IpAddr, u16), Media>| {
             ports.get(&(dst.ip(), dst.port())).or_else(|| ports.get(&(src.ip(), src.port()))).cloned()
         };
         let known = find(&self.ports);
-        if known.is_some() || self.behaves(*src, *dst, payload) {
+        let encoding = known.as_ref().map(|media| media.encoding.as_str());
+        // Packets of a transport stream behind a header are no chance.
+        let inside = Packet::parse(payload).is_ok_and(|p| in_rtp(p.header.payload_type, encoding, p.payload));
+        if known.is_some() || inside || self.behaves(*src, *dst, payload) {
             let known = known.as_ref();
             if let Some(media) = known.filter(|m| !m.path.is_empty()) {
                 out.facts.text("stream", &media.path);
             }
-            packet(payload, origin, known, out);
+            let way = inside.then(|| streams.way(*src, *dst));
+            packet(payload, origin, known, way, out);
         }
     }
 
@@ -83,7 +94,15 @@ impl Registry {
 }
 
 /// An RTP or RTCP packet.
-pub(super) fn packet(bytes: &[u8], origin: Provenance, media: Option<&Media>, out: &mut Out) {
+///
+/// A transport stream inside is known by its sync bytes; `way` is what was learned of it before.
+pub(super) fn packet(
+    bytes: &[u8],
+    origin: Provenance,
+    media: Option<&Media>,
+    way: Option<&mut ts::Way>,
+    out: &mut Out,
+) {
     if is_rtcp(bytes) {
         return control(bytes, origin, out);
     }
@@ -105,7 +124,12 @@ pub(super) fn packet(bytes: &[u8], origin: Provenance, media: Option<&Media>, ou
             out.facts.number("rtp.seq", u64::from(header.sequence));
             out.facts.number("rtp.timestamp", u64::from(header.timestamp));
             out.facts.push("rtp.marker", Value::Flag(header.marker));
-            if let Some(media) = media.filter(|m| !m.encoding.is_empty() && header.payload_type >= 96) {
+            let encoding = media.map(|media| media.encoding.as_str());
+            if in_rtp(header.payload_type, encoding, packet.payload) {
+                let inside = ts::packets(packet.payload, way, out);
+                let _ = write!(text, " (MPEG TS: {inside})");
+            } else if let Some(media) = media.filter(|m| !m.encoding.is_empty() && header.payload_type >= 96)
+            {
                 out.facts.text("rtp.codec", &media.encoding);
                 let _ = write!(text, " ({}", media.encoding);
                 if let Some(codec) = nal_codec(&media.encoding) {
@@ -216,7 +240,7 @@ impl std::fmt::Display for Type {
             33 => "MPEG-II transport streams",
             34 => "ITU-T H.263",
             n @ 96.. => return write!(f, "DynamicRTP-Type-{n}"),
-            n => return write!(f, "Unassigned ({n})"),
+            _ => "Unassigned",
         })
     }
 }

@@ -163,7 +163,7 @@ impl Rtsp {
                     out.parts.push(tree::interleaved(unit, origin.clone()));
                 }
                 let origin = origin.slice(wire::rtsp::INTERLEAVED_HEADER as u64..unit.len() as u64);
-                super::rtp::packet(packet, origin, media, out);
+                super::rtp::packet(packet, origin, media, None, out);
             }
             Framed::Message { head, .. } => {
                 let (first, body) = unit.split_at(head.min(unit.len()));

@@ -7,7 +7,7 @@ use wire::net::{Packet as Headers, Transport};
 
 use super::held::{Meta, Queue};
 use super::provenance::{Piece, Provenance, Segments};
-use super::{Facts, Out, Place, Row, Trees, Wants, http, lower, rtmp, rtp, rtsp, tcp};
+use super::{Facts, Out, Place, Row, Trees, Wants, http, lower, rtmp, rtp, rtsp, tcp, ts};
 use crate::capture::Packet;
 use crate::flow::hash::{Key, Seeded};
 use crate::flow::{At, ConnId, ConnInfo, ConnStats, Datagram, Dir, End, Handler, Missing, Whole};
@@ -65,6 +65,7 @@ pub(super) struct State {
     udp: HashMap<Key, u64, Seeded>,
     udp_count: u64,
     rtp: rtp::Registry,
+    ts: ts::Registry,
     pub(super) now: Now,
     /// Frames whose payload waits behind a hole: position of the payload in the frame, its sequence number.
     waiting: HashMap<u64, (u64, u32)>,
@@ -439,6 +440,10 @@ impl Handler for State {
         let offset = start.filter(|o| o.saturating_add(datagram.payload.len()) <= self.now.data.1);
         let origin =
             Provenance::frame(datagram.frame, offset.map(|o| o as u64), datagram.payload.len() as u64);
-        self.rtp.datagram(datagram, origin, &mut self.out);
+        if self.ts.is_stream(datagram) {
+            self.ts.datagram(datagram, &origin, &mut self.out);
+        } else {
+            self.rtp.datagram(datagram, origin, &mut self.ts, &mut self.out);
+        }
     }
 }

@@ -59,6 +59,7 @@ static VIDEO_PACKETS: &[(&str, u64)] =
     &[("config", 0), ("frame", 1), ("end", 2), ("frame_x", 3), ("metadata", 4)];
 static AUDIO_PACKETS: &[(&str, u64)] = &[("config", 0), ("frame", 1), ("end", 2)];
 static RTCP_TYPES: &[(&str, u64)] = &[("sr", 200), ("rr", 201), ("sdes", 202), ("bye", 203), ("app", 204)];
+static TABLES: &[(&str, u64)] = &[("pat", 0), ("cat", 1), ("pmt", 2), ("nit", 0x40), ("sdt", 0x42)];
 
 const fn def(name: &'static str, kind: Kind, doc: &'static str) -> FieldDef {
     FieldDef { name, kind, doc }
@@ -116,6 +117,16 @@ pub static FIELDS: &[FieldDef] = &[
     def("tcp.seq", Kind::Number, "Sequence number, counted from the first one seen."),
     def("tcp.srcport", Kind::Number, "Sender's port."),
     def("tcp.syn", Kind::Flag, "SYN."),
+    def("ts.codec", Kind::Text, "Codec of a PES packet by the program map: h264, aac, …"),
+    def("ts.discontinuity", Kind::Flag, "Clock or counter jump on purpose."),
+    def("ts.dts", Kind::Number, "DTS, in ticks of 90 kHz."),
+    def("ts.missing", Kind::Number, "Packets of the PID that are missing before, modulo 16."),
+    def("ts.pcr", Kind::Number, "Program clock reference, in ticks of 27 MHz."),
+    def("ts.pid", Kind::Number, "PIDs of the packets."),
+    def("ts.pts", Kind::Number, "PTS, in ticks of 90 kHz."),
+    def("ts.random_access", Kind::Flag, "Decoding can start at what begins here."),
+    def("ts.stream_id", Kind::Number, "Stream id of a PES packet."),
+    def("ts.table", Kind::Enum(TABLES), "Table whose section begins."),
     def("udp.dstport", Kind::Number, "Receiver's port."),
     def("udp.port", Kind::Number, "Either port."),
     def("udp.srcport", Kind::Number, "Sender's port."),

@@ -8,6 +8,7 @@ pub mod rtp;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod ts;
 
 use wire::trace::{Node, Value, field};
 use wire::{Cursor, Error, Field, Result, Tree};

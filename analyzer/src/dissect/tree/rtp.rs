@@ -4,8 +4,8 @@ use wire::codec::avc::NalType;
 use wire::trace::field;
 use wire::{Cursor, Field, Result, Trace};
 
-use super::Part;
 use super::codec::{self, Nal};
+use super::{Part, ts};
 use crate::dissect::provenance::Provenance;
 use crate::dissect::rtp::nal_codec;
 
@@ -27,11 +27,21 @@ pub fn rtp(bytes: &[u8], origin: Provenance, encoding: Option<&str>) -> Vec<Part
     let whole = origin.clone();
     let (part, _) = Part::read("RTP packet", bytes, origin, |c| wire::rtp::Packet::decode(c).map(drop));
     let mut parts = vec![part];
+    let place = |inside: &[u8]| {
+        let start = inside.as_ptr().addr().saturating_sub(bytes.as_ptr().addr()) as u64;
+        whole.slice(start..start.saturating_add(inside.len() as u64))
+    };
+    if let Ok(packet) = wire::rtp::Packet::parse(bytes)
+        && ts::in_rtp(packet.header.payload_type, encoding, packet.payload)
+    {
+        let inside = ts::parts(packet.payload, &place(packet.payload));
+        parts.extend(inside.into_iter().map(|part| Part { level: part.level.saturating_add(1), ..part }));
+        return parts;
+    }
     if let Some(codec) = encoding.and_then(nal_codec)
         && let Ok(packet) = wire::rtp::Packet::parse(bytes)
     {
-        let start = packet.payload.as_ptr().addr().saturating_sub(bytes.as_ptr().addr()) as u64;
-        let origin = whole.slice(start..start.saturating_add(packet.payload.len() as u64));
+        let origin = place(packet.payload);
         let title = format!("RTP payload, {}", encoding.unwrap_or_default());
         let (part, _) = Part::read(title, packet.payload, origin, |c| payload(c, codec));
         parts.push(part.at(1));

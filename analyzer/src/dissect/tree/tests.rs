@@ -59,7 +59,44 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
             [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &[8, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xaf, 0, 0, 0, 12]]
                 .concat(),
         ),
+        ("ts", transport()),
     ]
+}
+
+/// A PAT, a packet with both clocks, a countdown, private data and an extension, and a PES packet with both times.
+fn transport() -> Vec<u8> {
+    let hex = |text: &str| crate::dissect::forms::hex(text).unwrap();
+    let packets = [
+        hex("47 40 00 10 00 00 b0 0d 00 01 c1 00 00 00 01 f0 00 2a b1 04 b2"),
+        hex("47 01 00 20 b7 1f 80 00 00 00 ff 2b 00 00 00 01 7e 00 05 02 ab cd 01 1f"),
+        hex("47 41 00 11 00 00 01 e0 00 00 84 c0 0a 31 00 07 e9 45 11 00 07 d1 cb 00 00 01 09"),
+    ];
+    let filled = |mut packet: Vec<u8>| {
+        packet.resize(wire::ts::PACKET, 0xff);
+        packet
+    };
+    packets.into_iter().flat_map(filled).collect()
+}
+
+#[test]
+fn clocks_and_times_of_a_transport_stream_are_whole_numbers_beside_their_bits() {
+    let parts = read("ts", &transport()).unwrap();
+    let pieces = |part: &super::Part, name: &str| {
+        let node = part.tree.nodes.iter().find(|node| node.field.name == name);
+        node.map(|node| (node.value, node.bits.end - node.bits.start)).unwrap()
+    };
+    use wire::trace::Value::Pieces;
+    // Base 0x1_0000_0001 and extension 299; base 2.
+    assert_eq!(pieces(&parts[0], "program_clock_reference"), (Pieces(0x1_0000_0001 * 300 + 299), 48));
+    assert_eq!(pieces(&parts[0], "original_program_clock_reference"), (Pieces(600), 48));
+    assert_eq!(pieces(&parts[0], "splice_countdown"), (wire::trace::Value::U64(5), 8));
+    assert_eq!(pieces(&parts[0], "private_data").1, 16);
+    assert_eq!(parts[1].title, "PID 0: Program Association Table (PAT)");
+    assert_eq!(parts[2].title, "PID 256: PES packet, video-stream");
+    assert_eq!(
+        (pieces(&parts[2], "PTS"), pieces(&parts[2], "DTS")),
+        ((Pieces(128_162), 40), (Pieces(125_157), 40))
+    );
 }
 
 #[test]
@@ -92,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn leaves_tile_damaged_examples(n in 0usize..16, at in 0usize..300, with: u8, cut in 0usize..300) {
+    fn leaves_tile_damaged_examples(n in 0usize..17, at in 0usize..300, with: u8, cut in 0usize..300) {
         let (form, mut bytes) = examples().swap_remove(n);
         let length = bytes.len();
         bytes[at % length] = with;

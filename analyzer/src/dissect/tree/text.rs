@@ -6,7 +6,7 @@ use wire::sdp::Description;
 use wire::trace::field;
 use wire::{Cursor, Field, Result, Trace};
 
-use super::{Part, mp4};
+use super::{Part, mp4, ts};
 use crate::dissect::provenance::Provenance;
 
 const SPEC: &str = "RFC 8216 §4.1";
@@ -64,6 +64,8 @@ pub fn body(bytes: &[u8], origin: Provenance, content_type: &str) -> Vec<Part> {
         vec![Part::read("HLS playlist", bytes, origin, playlist).0]
     } else if kind.contains("mp4") || matches!(bytes.get(4..8), Some(b"ftyp" | b"styp" | b"moof" | b"sidx")) {
         mp4::parts(bytes, &origin)
+    } else if bytes.len() >= 2 * wire::ts::PACKET && wire::ts::is_packets(bytes) {
+        ts::parts(bytes, &origin)
     } else {
         vec![plain(bytes, origin)]
     };

@@ -39,12 +39,35 @@ static RANDOM_ACCESS: Field =
     field("random_access_indicator", ADAPTATION, "1: decoding can start at what begins here.");
 static ES_PRIORITY: Field = field("elementary_stream_priority_indicator", ADAPTATION, "1: intra coded.");
 static PCR_FLAG: Field = field("PCR_flag", ADAPTATION, "1: a program clock reference follows.");
-static OTHER_FLAGS: Field =
-    field("OPCR, splicing, private, extension flags", ADAPTATION, "What else follows.");
+static OPCR_FLAG: Field = field("OPCR_flag", ADAPTATION, "1: the clock of the original stream follows.");
+static SPLICING_FLAG: Field = field("splicing_point_flag", ADAPTATION, "1: a splice countdown follows.");
+static PRIVATE_FLAG: Field = field("transport_private_data_flag", ADAPTATION, "1: private data follow.");
+static EXTENSION_FLAG: Field =
+    field("adaptation_field_extension_flag", ADAPTATION, "1: an extension of the field follows.");
+static PCR: Field = field(
+    "program_clock_reference",
+    "ISO 13818-1 §2.4.3.5",
+    "The sender's clock in ticks of 27 MHz: 300 times the base, and the extension.",
+);
+static OPCR: Field = field(
+    "original_program_clock_reference",
+    "ISO 13818-1 §2.4.3.5",
+    "The clock of the stream that this one was made of, in ticks of 27 MHz.",
+);
 static PCR_BASE: Field = field("PCR base", ADAPTATION, "The sender's clock in ticks of 90 kHz.");
 static RESERVED: Field = field("reserved", ADAPTATION, "Ones.");
 static PCR_EXTENSION: Field = field("PCR extension", ADAPTATION, "Ticks of 27 MHz, 0 to 299.");
-static FILL: Field = field("rest of the adaptation field", ADAPTATION, "Further fields and stuffing.");
+static COUNTDOWN: Field =
+    field("splice_countdown", ADAPTATION, "Packets of the PID up to a splice, in two's complement.");
+static PRIVATE_LENGTH: Field =
+    field("transport_private_data_length", ADAPTATION, "Bytes of private data behind this one.");
+static PRIVATE: Field = field("private_data", ADAPTATION, "Whatever the sender means by it.");
+static EXTENSION_LENGTH: Field =
+    field("adaptation_field_extension_length", ADAPTATION, "Bytes of the extension behind this one.");
+static EXTENSION: Field =
+    field("adaptation field extension", ADAPTATION, "Legal time window, piecewise rate, seamless splice.");
+static STUFFING: Field = field("stuffing_byte", ADAPTATION, "0xff, up to the end of the field.");
+static FILL: Field = field("rest of the adaptation field", ADAPTATION, "Less than its flags promise.");
 static PAYLOAD: Field = field("payload", SPEC, "A piece of a PES packet or of sections.");
 
 /// Bytes of a packet.
@@ -135,22 +158,60 @@ fn adaptation_field<T: Trace>(c: &mut Cursor<'_, T>) -> Result<AdaptationField> 
     read.random_access = c.flag(&RANDOM_ACCESS)?;
     c.flag(&ES_PRIORITY)?;
     let has_pcr = c.flag(&PCR_FLAG)?;
-    c.bits(&OTHER_FLAGS, 4)?;
-    let mut used = 1u8;
+    let has_original = c.flag(&OPCR_FLAG)?;
+    let has_countdown = c.flag(&SPLICING_FLAG)?;
+    let has_private = c.flag(&PRIVATE_FLAG)?;
+    let has_extension = c.flag(&EXTENSION_FLAG)?;
+    let mut left = usize::from(length.saturating_sub(1));
     if has_pcr {
-        if length < 7 {
-            return Err(
-                c.error(&PCR_BASE, Problem::Short { want: 6, got: u64::from(length.saturating_sub(1)) })
-            );
+        if left < 6 {
+            return Err(c.error(&PCR_BASE, Problem::Short { want: 6, got: left as u64 }));
         }
+        read.pcr = Some(clock(c, &PCR)?);
+        left = left.saturating_sub(6);
+    }
+    // What is promised and does not fit says nothing of the payload: no reason to refuse the packet.
+    let mut fits = true;
+    if has_original {
+        fits = left >= 6;
+        if fits {
+            clock(c, &OPCR)?;
+            left = left.saturating_sub(6);
+        }
+    }
+    if fits && has_countdown {
+        fits = left >= 1;
+        if fits {
+            c.u8(&COUNTDOWN)?;
+            left = left.saturating_sub(1);
+        }
+    }
+    let measured = [(has_private, &PRIVATE_LENGTH, &PRIVATE), (has_extension, &EXTENSION_LENGTH, &EXTENSION)];
+    for (_, size_field, field) in measured.into_iter().filter(|(present, ..)| *present) {
+        let size = c.peek().first().map_or(0, |size| usize::from(*size));
+        fits &= left > size;
+        if fits {
+            c.u8(size_field)?;
+            c.bytes(field, size)?;
+            left = left.saturating_sub(size).saturating_sub(1);
+        }
+    }
+    if left > 0 {
+        c.bytes(if fits { &STUFFING } else { &FILL }, left)?;
+    }
+    Ok(read)
+}
+
+/// A clock of 33 bits at 90 kHz and 9 bits at 27 MHz; in ticks of 27 MHz.
+fn clock<T: Trace>(c: &mut Cursor<'_, T>, field: &'static Field) -> Result<u64> {
+    c.group(field, |c| {
         let base = c.bits(&PCR_BASE, 33)?;
         c.bits(&RESERVED, 6)?;
         let extension = c.bits(&PCR_EXTENSION, 9)?;
-        read.pcr = Some(base.saturating_mul(300).saturating_add(extension));
-        used = 7;
-    }
-    c.bytes(&FILL, usize::from(length.saturating_sub(used)))?;
-    Ok(read)
+        let ticks = base.saturating_mul(300).saturating_add(extension);
+        c.makes(i64::try_from(ticks).unwrap_or(i64::MAX));
+        Ok(ticks)
+    })
 }
 
 /// How packets lie in a stream: 188 bytes each, with a time stamp before them (192), or with Reed-Solomon bytes behind

@@ -15,9 +15,19 @@ static STREAM: Field = field("stream_id", SPEC, "0xc0 to 0xdf: audio, 0xe0 to 0x
 static LENGTH: Field =
     field("PES_packet_length", SPEC, "Bytes behind this field; 0: not said, video alone may.");
 static MARKER: Field = field("marker", SPEC, "10.");
-static FLAGS: Field = field("scrambling, priority, alignment, copyright, original", SPEC, "Of the payload.");
+static SCRAMBLING: Field = field("PES_scrambling_control", SPEC, "0: not scrambled.");
+static PRIORITY: Field = field("PES_priority", SPEC, "1: more important than others of the stream.");
+static ALIGNMENT: Field =
+    field("data_alignment_indicator", SPEC, "1: an access unit begins with the payload.");
+static COPYRIGHT: Field = field("copyright", SPEC, "1: the material is protected by copyright.");
+static ORIGINAL: Field = field("original_or_copy", SPEC, "1: an original.");
 static TIMES: Field = field("PTS_DTS_flags", SPEC, "2: a PTS follows, 3: a PTS and a DTS.");
-static MORE: Field = field("ESCR, rate, trick, copy, CRC, extension flags", SPEC, "What else follows.");
+static CLOCK_FLAG: Field = field("ESCR_flag", SPEC, "1: a clock of the elementary stream follows.");
+static RATE_FLAG: Field = field("ES_rate_flag", SPEC, "1: the rate of the elementary stream follows.");
+static TRICK_FLAG: Field = field("DSM_trick_mode_flag", SPEC, "1: how to play it fast or slow follows.");
+static COPY_FLAG: Field = field("additional_copy_info_flag", SPEC, "1: more of copyright follows.");
+static CRC_FLAG: Field = field("PES_CRC_flag", SPEC, "1: a CRC of the packet before follows.");
+static EXTENSION_FLAG: Field = field("PES_extension_flag", SPEC, "1: an extension of the header follows.");
 static HEADER_LENGTH: Field = field("PES_header_data_length", SPEC, "Bytes of header behind this one.");
 static PTS: Field = field("PTS", SPEC, "Presentation time in ticks of 90 kHz, modulo 2^33.");
 static DTS: Field = field("DTS", SPEC, "Decoding time in ticks of 90 kHz, modulo 2^33.");
@@ -65,9 +75,14 @@ impl Pes {
             if marker != 2 {
                 return Err(c.error(&MARKER, Problem::Value { want: "10", got: marker }));
             }
-            c.bits(&FLAGS, 6)?;
+            c.bits(&SCRAMBLING, 2)?;
+            for flag in [&PRIORITY, &ALIGNMENT, &COPYRIGHT, &ORIGINAL] {
+                c.flag(flag)?;
+            }
             let times = c.bits(&TIMES, 2)?;
-            c.bits(&MORE, 6)?;
+            for flag in [&CLOCK_FLAG, &RATE_FLAG, &TRICK_FLAG, &COPY_FLAG, &CRC_FLAG, &EXTENSION_FLAG] {
+                c.flag(flag)?;
+            }
             let header = usize::from(c.u8(&HEADER_LENGTH)?);
             let need = match times {
                 2 => 5usize,
@@ -80,7 +95,10 @@ impl Pes {
             }
             let pts = if times >= 2 { Some(c.group(&PTS, time)?) } else { None };
             let dts = if times == 3 { Some(c.group(&DTS, time)?) } else { None };
-            c.bytes(&REST, header.saturating_sub(need))?;
+            let rest = header.saturating_sub(need);
+            if rest > 0 {
+                c.bytes(&REST, rest)?;
+            }
             // Length 0 leaves the end to the next beginning.
             let length = said.checked_sub(header.saturating_add(3)).filter(|_| said > 0);
             Ok(Self { stream, length, pts, dts })
@@ -95,5 +113,6 @@ fn time<T: Trace>(c: &mut Cursor<'_, T>) -> Result<u64> {
         time = time << bits | c.bits(&PART, bits)?;
         c.bits(&BIT, 1)?;
     }
+    c.makes(i64::try_from(time).unwrap_or(i64::MAX));
     Ok(time)
 }

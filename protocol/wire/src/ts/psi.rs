@@ -115,19 +115,22 @@ impl Section {
             }
             let behind = c.remaining().saturating_sub(length);
             if !syntax || !matches!(table, 0 | 2) {
-                c.bytes(&CONTENT, length)?;
+                // With the syntax bit, other tables have the same head and end; their content is theirs.
+                let framed = syntax && length >= 9;
+                if framed {
+                    head(c)?;
+                }
+                c.bytes(&CONTENT, if framed { length.saturating_sub(9) } else { length })?;
+                if framed {
+                    c.u32(&CRC)?;
+                }
                 return Ok(Self::Other(table));
             }
             let sum = crc32(whole.get(..length.saturating_add(3)).unwrap_or_default());
             if length < 9 {
                 return Err(c.error(&LENGTH, Problem::Short { want: 9, got: length as u64 }));
             }
-            let id = c.u16(&ID)?;
-            c.bits(&RESERVED, 2)?;
-            c.bits(&VERSION, 5)?;
-            let current = c.flag(&CURRENT)?;
-            c.u8(&NUMBER)?;
-            c.u8(&LAST)?;
+            let (id, current) = head(c)?;
             // What is left before the four bytes of the CRC.
             let left = |c: &Cursor<'_, T>| c.remaining().saturating_sub(behind).saturating_sub(4);
             let read = if table == 0 {
@@ -154,7 +157,9 @@ impl Section {
                 Self::Map(id, Map { pcr_pid, streams })
             };
             let rest = left(c);
-            c.bytes(&CONTENT, rest)?;
+            if rest > 0 {
+                c.bytes(&CONTENT, rest)?;
+            }
             let crc = c.u32(&CRC)?;
             if sum != 0 {
                 return Err(c.refuse(&CRC, 4, "the CRC of the section", u64::from(crc)));
@@ -162,6 +167,17 @@ impl Section {
             Ok(if current { read } else { Self::Other(table) })
         })
     }
+}
+
+/// What stands behind the length: the table's id, and whether it holds already.
+fn head<T: Trace>(c: &mut Cursor<'_, T>) -> Result<(u16, bool)> {
+    let id = c.u16(&ID)?;
+    c.bits(&RESERVED, 2)?;
+    c.bits(&VERSION, 5)?;
+    let current = c.flag(&CURRENT)?;
+    c.u8(&NUMBER)?;
+    c.u8(&LAST)?;
+    Ok((id, current))
 }
 
 /// Descriptors with their length before them, `room` bytes at most.
