@@ -166,11 +166,11 @@ pub(crate) fn snapshot(hub: &Hub, first_ns: i64, now_ns: i64) -> Snapshot {
             });
         }
     }
-    for no in hub.hls.latest_viewers() {
+    for (no, protocol) in hub.hls.latest_viewers() {
         if awake(Line::Hls(no)) {
             found.push(Candidate {
                 role: Role::Viewer,
-                order: (Protocol::Hls, no.number(), 0),
+                order: (protocol, no.number(), 0),
                 bps: Some(bits(Line::Hls(no))),
                 key: Key::Hls(no),
             });

@@ -9,7 +9,6 @@ use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
 use crate::rules;
 use crate::track::rtmp;
-use crate::track::udp::Carried;
 
 use self::verdicts::Fold;
 
@@ -92,8 +91,9 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         fold.add(&judged, None, only_file.as_deref());
         rules::notes(&judged).for_each(|note| findings.add(note, None, only_file.clone()));
     }
-    for (index, outcome) in viewers.into_iter().enumerate() {
-        let id = format!("hls-{}", index.saturating_add(1));
+    let mut counts = [0u32; 3];
+    for outcome in viewers {
+        let id = numbered(&mut counts, outcome.protocol);
         let judged = outcome.judged.clone();
         fold.add(&judged, Some(&id), only_file.as_deref());
         let lines = vec![Line::Hls(outcome.viewer)];
@@ -105,14 +105,8 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         series.push((id, lines));
         sessions.push(session);
     }
-    let mut counts = [0u32; 2];
     for outcome in udp.finish() {
-        let (name, count) = match (&mut counts, outcome.carried) {
-            ([rtp, _], Carried::Rtp) => ("rtp", rtp),
-            ([_, mpegts], Carried::MpegTs) => ("mpegts", mpegts),
-        };
-        *count = count.saturating_add(1);
-        let id = format!("{name}-{count}");
+        let id = numbered(&mut counts, udp::protocol(outcome.carried));
         let line = Line::Udp(outcome.stream);
         let (session, notes) = udp::session(id.clone(), outcome, first_ns, bandwidth.peak_bps(line));
         notes.into_iter().for_each(|note| findings.add(note, Some(id.clone()), only_file.clone()));
@@ -131,6 +125,18 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         ..Analysis::default()
     };
     (analysis, fold.into_cases())
+}
+
+/// The next id of a protocol whose sessions are numbered as they come.
+fn numbered(counts: &mut [u32; 3], protocol: Protocol) -> String {
+    let [hls, rtp, mpegts] = counts;
+    let (name, count) = match protocol {
+        Protocol::Rtp => ("rtp", rtp),
+        Protocol::MpegTs => ("mpegts", mpegts),
+        _ => ("hls", hls),
+    };
+    *count = count.saturating_add(1);
+    format!("{name}-{count}")
 }
 
 /// A connection as its sessions are described.

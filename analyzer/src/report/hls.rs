@@ -1,4 +1,4 @@
-//! HLS viewers as the document has them.
+//! HLS viewers, and transport streams over HTTP, as the document has them.
 
 use model::{Connection, Protocol, Role, Session, Transport};
 
@@ -31,7 +31,7 @@ pub(super) fn session(
     let rtt = parts.first().and_then(|part| part.stats.rtt_ns).filter(|_| !synthetic);
     let session = Session {
         id,
-        protocol: Protocol::Hls,
+        protocol: outcome.protocol,
         transport: Transport::Http,
         role: Role::Viewer,
         client: endpoint(client),
@@ -51,7 +51,7 @@ pub(super) fn session(
         rtt_ms: rtt.map(|ns| round3(seconds(ns) * 1000.0)),
         complete: outcome.complete,
         unsent: None,
-        segments: Some(outcome.segments),
+        segments: (outcome.protocol == Protocol::Hls).then_some(outcome.segments),
         connections: parts.iter().map(|part| connection(part, first_ns)).collect(),
         filter: filters(&parts),
         tracks: tracks.into_iter().filter(worth_showing).map(crate::track::Stats::into_model).collect(),

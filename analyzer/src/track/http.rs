@@ -227,7 +227,7 @@ impl Tracker {
     }
 
     fn response(&mut self, at: At, head: &Head<'_>, bytes: u64, hls: &mut Registry) -> wire::Result<Framing> {
-        let Some(mut exchange) = self.waiting.pop_front() else { return head.response_body("GET") };
+        let mut exchange = self.waiting.pop_front().unwrap_or_else(|| Exchange::unasked(self.ends(), at));
         hls.bytes(&mut exchange, 1, bytes);
         hls.response(&mut self.connection, &mut exchange, at, head);
         let framing = head.response_body(exchange.method());
@@ -246,7 +246,7 @@ impl Tracker {
     fn body(&mut self, from_client: bool, at: At, bytes: &[u8], hls: &mut Registry) {
         self.carry(from_client, bytes.len() as u64, hls);
         if let Some(exchange) = self.answering.as_mut().filter(|_| !from_client) {
-            hls.body(exchange, at, bytes);
+            hls.body(&mut self.connection, exchange, at, bytes);
         }
     }
 

@@ -285,16 +285,16 @@ impl Tracks {
         self.tracks.iter_mut().for_each(|track| track.stats.lost());
     }
 
-    /// The codecs so far.
-    pub(super) fn codecs(&self) -> Vec<String> {
-        crate::now::codecs(self.tracks.iter().map(|track| &track.stats))
+    /// The tracks so far.
+    pub(super) fn stats(&self) -> impl Iterator<Item = &Stats> {
+        self.tracks.iter().map(|track| &track.stats)
     }
 
-    /// The tracks, video first.
-    pub(super) fn into_stats(self) -> Vec<Stats> {
-        let Self { mut tracks, declared, .. } = self;
-        tracks.sort_by_key(|track| track.stats.kind() != TrackKind::Video);
-        let mut stats: Vec<Stats> = tracks.into_iter().map(|track| track.stats).collect();
+    /// The tracks and those of `streams`, video first.
+    pub(super) fn into_stats(self, streams: Vec<Stats>) -> Vec<Stats> {
+        let Self { tracks, declared, .. } = self;
+        let mut stats: Vec<Stats> = tracks.into_iter().map(|track| track.stats).chain(streams).collect();
+        stats.sort_by_key(|stats| stats.kind() != TrackKind::Video);
         for one in &mut stats {
             let video = one.kind() == TrackKind::Video;
             for (name, value) in declared.iter().filter(|(name, _)| video || *name == "CODECS") {

@@ -1,30 +1,34 @@
 //! Tells HLS viewers apart and counts what they fetched.
 //!
 //! A viewer is named by the token `session=` of its URLs or by our server's cookie. Without one it is the poll loop of an address, a User-Agent and a
-//! playlist, split when a segment is fetched again. One playlist and one segment answered 200 or 206 make a session.
+//! playlist, split when a segment is fetched again. One playlist and one segment answered 200 or 206 make a session; so do the transport streams on one
+//! connection that no playlist lists.
 
 mod coding;
 mod media;
 mod outcome;
 mod playlist;
 mod samples;
+mod segment;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
+use model::Protocol;
 use spec::Requirement;
 use wire::http::{Head, Start};
 
 use self::coding::Coding;
-use self::media::{Boxes, Found, Tracks};
+use self::media::Tracks;
 pub use self::outcome::Outcome;
 pub(crate) use self::playlist::key;
 use self::playlist::{Playlist, cookie, stream_path, token};
-use self::samples::Samples;
+use self::segment::{Segment, might_be_transport};
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
 use crate::rules::{Judged, Panel, hls as rules};
+use crate::track::ts;
 
 /// Longest playlist that is read.
 const MAX_PLAYLIST: usize = 4 << 20;
@@ -109,6 +113,10 @@ struct Viewer {
     polled_ns: i64,
     fetched: VecDeque<u64>,
     tracks: Tracks,
+    /// What its transport streams carry.
+    streams: ts::Tracks,
+    /// True where they are in responses that no playlist lists.
+    progressive: bool,
     first_frame_ns: Option<i64>,
     parts: Vec<Part>,
     notes: Notes,
@@ -136,6 +144,8 @@ pub struct Connection {
     viewers: Vec<ViewerNo>,
     /// Requests for multivariant playlists that had no viewer yet.
     pending: Vec<u64>,
+    /// Whose the transport streams are that no playlist lists.
+    progressive: Option<ViewerNo>,
     /// True once bytes are missing.
     pub incomplete: bool,
 }
@@ -171,27 +181,11 @@ enum Body {
     Other,
     /// May be a playlist: what there is of it.
     Playlist(Vec<u8>),
+    /// May be a transport stream that no playlist lists.
+    Unlisted,
     /// A segment or an initialization section.
     Segment(Box<Segment>),
 }
-
-#[derive(Debug, Default)]
-struct Segment {
-    /// Key of its URL.
-    url: u64,
-    boxes: Boxes,
-    samples: Samples,
-    is_map: bool,
-    /// The initialization section it needs; its own key where it is one.
-    map: Option<u64>,
-    passed: u64,
-    /// Its first bytes, up to [`HEAD`].
-    head: Vec<u8>,
-    first_end: Option<u64>,
-}
-
-/// Bytes of a segment that tell its first box.
-const HEAD: usize = 8;
 
 impl Exchange {
     /// The request's method.
@@ -215,23 +209,14 @@ impl Registry {
         };
         let url: String = playlist::local(target).chars().take(4096).collect();
         let range = head.field("Range").unwrap_or_default();
+        let token = token(&url).or_else(|| head.all("Cookie").find_map(cookie)).map(str::to_owned);
         let mut exchange = Exchange {
             method: method.chars().take(32).collect(),
             fetch: key(&format!("{} {range}", playlist::local(&url))),
-            token: token(&url).or_else(|| head.all("Cookie").find_map(cookie)).map(str::to_owned),
-            given: None,
+            token,
             url,
-            client,
-            server,
             agent: head.field("User-Agent").map(|agent| agent.chars().take(1024).collect()),
-            started_ns: at.time_ns,
-            viewer: None,
-            bytes: [0; 2],
-            body: Body::Other,
-            coding: Coding::Identity,
-            body_at: None,
-            holes: false,
-            content_type: None,
+            ..Exchange::unasked((client, server), at)
         };
         self.assign(connection, &mut exchange);
         exchange
@@ -258,7 +243,7 @@ impl Registry {
         let (is_map, is_segment) = (group.maps.contains(&url), group.listed.contains_key(&url));
         if exchange.method == "GET" && (is_map || is_segment) {
             let map = if is_map { Some(url) } else { group.listed.get(&url).and_then(|(map, _)| *map) };
-            exchange.body = Body::Segment(Box::new(Segment { url, is_map, map, ..Segment::default() }));
+            exchange.body = Body::Segment(Box::new(Segment::new(url, is_map, map)));
         }
         let counts = is_segment && !is_map && exchange.method == "GET";
         let viewer = match by_token {
@@ -344,6 +329,8 @@ impl Registry {
             polled_ns: exchange.started_ns,
             fetched: VecDeque::new(),
             tracks: Tracks::default(),
+            streams: ts::Tracks::default(),
+            progressive: false,
             first_frame_ns: None,
             parts: Vec::new(),
             notes: Notes::default(),
@@ -464,76 +451,14 @@ impl Registry {
         let listing = kind.contains("mpegurl") || path.ends_with(".m3u8") || path.ends_with(".m3u");
         if ok && listing && exchange.method == "GET" && exchange.coding != Coding::Other {
             exchange.body = Body::Playlist(Vec::new());
-        }
-    }
-
-    /// Takes a piece of a response's content.
-    pub fn body(&mut self, exchange: &mut Exchange, at: At, bytes: &[u8]) {
-        exchange.body_at.get_or_insert(at);
-        match &mut exchange.body {
-            Body::Other => {}
-            Body::Playlist(kept) => {
-                let room = MAX_PLAYLIST.saturating_sub(kept.len()).min(bytes.len());
-                kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
-            }
-            Body::Segment(segment) => {
-                let Some(no) = exchange.viewer.and_then(|no| usize::try_from(no.0).ok()) else { return };
-                let Some(viewer) = self.viewers.get_mut(no) else { return };
-                let Segment { boxes, samples, map, first_end, url, is_map, passed, head } = segment.as_mut();
-                if !*is_map && head.len() < HEAD && *passed == head.len() as u64 {
-                    head.extend(bytes.iter().take(HEAD.saturating_sub(head.len())));
-                    if head.len() == HEAD {
-                        let has_map = map.is_some();
-                        viewer.rules.tell(rules::Event::Segment { at, url: &exchange.url, has_map, head });
-                    }
-                }
-                boxes.data(bytes, |found| match found {
-                    Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
-                    Found::Fragment(start, fragment) => {
-                        let end = viewer.tracks.fragment(*map, start, &fragment, samples);
-                        *first_end = first_end.or(end);
-                        let (segment, place) = (*url, start);
-                        for span in viewer.tracks.spans() {
-                            let media::Span { track, from, lasts, each, timescale } = span;
-                            viewer.rules.tell(rules::Event::Fragment(rules::Fragment {
-                                at,
-                                segment,
-                                place,
-                                track,
-                                from,
-                                lasts,
-                                each,
-                                timescale,
-                            }));
-                        }
-                    }
-                });
-                samples.data(*passed, bytes, |track, sample| viewer.tracks.sample(track, sample));
-                segment.passed = segment.passed.saturating_add(bytes.len() as u64);
-                if segment.first_end.is_some_and(|end| segment.passed >= end) && !exchange.holes {
-                    viewer.first_frame_ns.get_or_insert(at.ready_ns);
-                }
-            }
-        }
-    }
-
-    /// Passes over content that the capture lacks.
-    pub fn hole(&mut self, exchange: &mut Exchange, len: u64) {
-        exchange.holes = true;
-        if let Body::Segment(segment) = &mut exchange.body {
-            segment.boxes.hole(len);
-            segment.samples.hole();
-            segment.passed = segment.passed.saturating_add(len);
-            if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)) {
-                viewer.tracks.lost();
-                viewer.incomplete = true;
-                viewer.rules.tell(rules::Event::Hole);
-            }
+        } else if ok && exchange.coding == Coding::Identity && might_be_transport(&kind, &path) {
+            exchange.body = Body::Unlisted;
         }
     }
 
     /// The response is over; `whole` where its end was seen.
     pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, at: At, whole: bool) {
+        self.end_of_segment(&mut exchange, at);
         let Body::Playlist(kept) = &mut exchange.body else { return };
         let kept = std::mem::take(kept);
         let full = kept.len() >= MAX_PLAYLIST;
@@ -736,8 +661,11 @@ impl Registry {
                 }
             }
         }
+        // On a viewer's connection they were segments of a playlist that the capture lacks.
+        let shared = viewers.len() > 1;
         for no in viewers {
             let Some(viewer) = self.viewer_mut(no) else { continue };
+            viewer.progressive &= !shared;
             viewer.incomplete |= connection.incomplete || !stats.is_whole();
             if viewer.parts.len() < MAX_CONNECTIONS {
                 viewer.parts.push(Part { stats: *stats, client, end });
@@ -763,14 +691,18 @@ impl Registry {
         let Self { viewers, loops, .. } = self;
         let path = |of: usize| loops.get(of).and_then(|group| group.path.clone());
         let (sessions, others): (Vec<_>, Vec<_>) =
-            (0u32..).zip(viewers).partition(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0);
+            (0u32..).zip(viewers).partition(|(_, viewer)| viewer.protocol().is_some());
         let strays = others.into_iter().map(|(_, viewer)| viewer.rules.finish()).collect();
         let mut outcomes: Vec<Outcome> = sessions
             .into_iter()
             .map(|(no, mut viewer)| {
                 viewer.parts.sort_by_key(|part| part.stats.first_ns);
+                let protocol = viewer.protocol().unwrap_or(Protocol::Hls);
+                let first_frame_ns = viewer.first_frame_ns.or(viewer.streams.first_frame_ns());
+                let streams = viewer.streams.into_stats(&mut viewer.notes, false);
                 Outcome {
                     viewer: ViewerNo(no),
+                    protocol,
                     client: viewer.client,
                     server: viewer.server,
                     path: path(viewer.of),
@@ -778,10 +710,10 @@ impl Registry {
                     times: (viewer.first_ns, viewer.last_ns),
                     bytes: viewer.bytes,
                     segments: viewer.segments,
-                    first_frame_ns: viewer.first_frame_ns,
+                    first_frame_ns,
                     complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
                     parts: viewer.parts,
-                    tracks: viewer.tracks.into_stats(),
+                    tracks: viewer.tracks.into_stats(streams),
                     judged: viewer.rules.finish(),
                     notes: viewer.notes.into_vec(),
                 }

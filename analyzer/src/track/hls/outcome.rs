@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{Part, Registry, ViewerNo};
+use model::Protocol;
+
+use super::{Part, Registry, Viewer, ViewerNo};
 use crate::finding::Note;
 use crate::now::{Lost, MAX_LOOKED};
 use crate::rules::Judged;
@@ -13,6 +15,8 @@ use crate::track::Stats;
 pub struct Outcome {
     /// Its number.
     pub viewer: ViewerNo,
+    /// HLS, or MPEG-TS where no playlist lists what it fetched.
+    pub protocol: Protocol,
     /// The first connection's client.
     pub client: SocketAddr,
     /// The server.
@@ -48,18 +52,27 @@ impl ViewerNo {
     }
 }
 
+impl Viewer {
+    /// What it speaks: a playlist and a segment make HLS; none where it is no session.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        let hls = self.playlists > 0 && self.segments > 0;
+        let streams = self.progressive && !self.streams.is_empty();
+        hls.then_some(Protocol::Hls).or(streams.then_some(Protocol::MpegTs))
+    }
+}
+
 impl Registry {
-    /// The latest viewers that have a playlist and a segment.
-    pub(crate) fn latest_viewers(&self) -> impl Iterator<Item = ViewerNo> {
+    /// The latest viewers that are sessions, and what they speak.
+    pub(crate) fn latest_viewers(&self) -> impl Iterator<Item = (ViewerNo, Protocol)> {
         let latest = self.viewers.iter().enumerate().rev().take(MAX_LOOKED);
-        let viewers = latest.filter(|(_, viewer)| viewer.playlists > 0 && viewer.segments > 0);
-        viewers.filter_map(|(n, _)| Some(ViewerNo(u32::try_from(n).ok()?)))
+        latest.filter_map(|(n, viewer)| Some((ViewerNo(u32::try_from(n).ok()?), viewer.protocol()?)))
     }
 
     /// Client, path, codecs and losses of a viewer so far.
     pub(crate) fn now(&self, no: ViewerNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let viewer = self.viewer(no)?;
         let path = self.loops.get(viewer.of).and_then(|group| group.path.clone());
-        Some((viewer.client, path, viewer.tracks.codecs(), Lost::Unknown))
+        let codecs = crate::now::codecs(viewer.tracks.stats().chain(viewer.streams.stats()));
+        Some((viewer.client, path, codecs, Lost::Unknown))
     }
 }

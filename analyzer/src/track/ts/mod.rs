@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use media::ts::{Demuxer, Event};
 
+pub(super) use self::tracks::Kinds;
 pub use self::tracks::Tracks;
 use crate::finding::Notes;
 use crate::flow::At;
@@ -81,6 +82,6 @@ impl Transport {
 
     /// Its tracks, with what became of their packets; what is wrong is noted.
     pub fn into_stats(self, notes: &mut Notes) -> Vec<Stats> {
-        self.tracks.into_stats(Some(notes))
+        self.tracks.into_stats(notes, true)
     }
 }

@@ -30,6 +30,10 @@ pub struct Tracks {
     skipped: u64,
 }
 
+/// Which kind each PID of one of several streams has.
+#[derive(Debug, Default)]
+pub(in crate::track) struct Kinds(BTreeMap<u16, Kind>);
+
 #[derive(Debug)]
 struct Track {
     stats: Stats,
@@ -155,6 +159,16 @@ impl Tracks {
         }
     }
 
+    /// Trades what each PID is for what it is in another stream, whose events are to come.
+    pub(in crate::track) fn trade(&mut self, kinds: &mut Kinds) {
+        std::mem::swap(&mut self.kinds, &mut kinds.0);
+    }
+
+    /// The tracks so far.
+    pub(in crate::track) fn stats(&self) -> impl Iterator<Item = &Stats> {
+        self.tracks.values().map(|track| &track.stats)
+    }
+
     pub(in crate::track) fn is_empty(&self) -> bool {
         self.tracks.is_empty()
     }
@@ -171,8 +185,9 @@ impl Tracks {
         self.first_picture_ns.or(self.first_sound_ns)
     }
 
-    /// The tracks, video first; with what became of their packets where `notes` are given, in which what is wrong goes.
-    pub fn into_stats(self, mut notes: Option<&mut Notes>) -> Vec<Stats> {
+    /// The tracks, video first, with what became of their packets; what is wrong is noted. Jitter tells something where
+    /// packets were sent when they were due: `timed`.
+    pub fn into_stats(self, notes: &mut Notes, timed: bool) -> Vec<Stats> {
         let mut all: Vec<(u16, Track)> =
             self.tracks.into_iter().map(|((pid, _), track)| (pid, track)).collect();
         all.sort_by_key(|(pid, track)| {
@@ -186,27 +201,23 @@ impl Tracks {
         let mut out = Vec::new();
         for (pid, mut track) in all {
             track.stats.declare("PID", format!("{pid} (0x{pid:x})"));
-            if let Some(notes) = &mut notes {
-                track.stats.set_network(Network {
-                    packets: track.packets.saturating_sub(track.repeated),
-                    lost: track.lost,
-                    reordered: 0,
-                    duplicates: track.repeated,
-                    jitter_ms: track.jitter.ms(wire::ts::RATE).filter(|_| track.clocked),
-                });
-                if track.lost > 0 {
-                    let rule = &spec::ts::CONTINUITY_COUNTER;
-                    let lost = track.lost;
-                    let message = format!("PID {pid}: at least {lost} transport packets are missing");
-                    let note = Note::new(rule, message).want_got("one more in each packet", "jumps");
-                    notes.push(Note { at: track.lost_at, count: lost, ..note });
-                }
+            track.stats.set_network(Network {
+                packets: track.packets.saturating_sub(track.repeated),
+                lost: track.lost,
+                reordered: 0,
+                duplicates: track.repeated,
+                jitter_ms: track.jitter.ms(wire::ts::RATE).filter(|_| timed && track.clocked),
+            });
+            if track.lost > 0 {
+                let rule = &spec::ts::CONTINUITY_COUNTER;
+                let lost = track.lost;
+                let message = format!("PID {pid}: at least {lost} transport packets are missing");
+                let note = Note::new(rule, message).want_got("one more in each packet", "jumps");
+                notes.push(Note { at: track.lost_at, count: lost, ..note });
             }
             out.push(track.stats);
         }
-        if let Some(notes) = notes
-            && let (count @ 1.., at) = self.bad_tables
-        {
+        if let (count @ 1.., at) = self.bad_tables {
             let rule = &spec::ts::PSI;
             let note =
                 Note::new(rule, "tables of the transport stream cannot be read, or their CRC is wrong");
