@@ -35,6 +35,8 @@ fn tshark(file: &Path) -> Option<Vec<(u64, String, String)>> {
     let preferences = ["rtmpt.max_packet_size:16777215", "tcp.reassemble_out_of_order:TRUE"];
     let mut arguments =
         vec!["-n", "-r", file.to_str().unwrap(), "-d", "tcp.port==1936,rtmpt", "-T", "fields"];
+    // RTP outside the ports of a Transport header is found only where it is told to look for it.
+    ["rtp_udp", "rtcp_udp"].iter().for_each(|search| arguments.extend(["--enable-heuristic", search]));
     preferences.iter().for_each(|preference| arguments.extend(["-o", preference]));
     arguments.extend(["-e", "frame.number", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info"]);
     let output = common::peer::output("tshark", &arguments);
@@ -137,8 +139,8 @@ fn explained(theirs: (&str, &str), mine: (&str, &str)) -> Option<&'static str> {
         Some("blank lines that it takes for a message")
     } else if protocol.starts_with("RTSP") && info.starts_with("[TCP Retransmission]") {
         Some("a segment that came late, and not again")
-    } else if (their_protocol, protocol) == ("UDP", "RTP") && bare.starts_with("PT=") {
-        Some("ports agreed in a Transport header that it does not follow, and RTP by its behaviour")
+    } else if (their_protocol, protocol) == ("RTP", "UDP") {
+        Some("one of the first packets of a source, before it is known by its behaviour")
     } else if protocol.starts_with("RT") && mine.starts_with("[byte ") {
         // A player opens the way through a NAT with random bytes.
         Some("no RTP on a port that was agreed for it")
@@ -169,6 +171,7 @@ fn rtsp_and_rtp_lines_are_those_of_tshark_and_more() {
         "others/rtcp-ndpi-compound.pcap",
     ];
     let mut files = 0;
+    let mut unsure = std::collections::BTreeMap::new();
     for name in names {
         let Some(file) = common::capture(name) else { continue };
         let Some(theirs) = tshark(&file) else { continue };
@@ -183,12 +186,18 @@ fn rtsp_and_rtp_lines_are_those_of_tshark_and_more() {
             let why = explained((protocol, info), (mine[0], mine[1]));
             let why = why.unwrap_or_else(|| panic!("{name} frame {number}: {mine:?} for {protocol} {info}"));
             *met.entry(why).or_default() += 1;
+            if mine[0] == "UDP" {
+                let first =
+                    unsure.entry((name, ours["flow"].to_string(), ours["source"].to_string())).or_insert(0);
+                *first += 1;
+                assert!(*first <= 3, "{name} frame {number}: still not known");
+            }
         }
     }
     println!("{met:#?}");
     if files == names.len() {
         assert_eq!(met.len(), 7, "{met:?}");
-        assert!(met["the same"] > 100 && met["what a dynamic payload type stands for"] > 4000, "{met:?}");
+        assert!(met["the same"] > 3000 && met["what a dynamic payload type stands for"] > 5000, "{met:?}");
     }
 }
 
@@ -305,25 +314,30 @@ fn transport_stream_lines_have_the_words_of_tshark_and_facts() {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), theirs.len());
     let (mut datagrams, mut tables) = (0, 0);
+    // PES packets of pictures in their lines and in ours; those of sound it overwrites with what it takes AAC for.
+    let mut pictures = (0, 0);
     for ((number, protocol, info), row) in theirs.iter().zip(&rows) {
         let mine = row["info"].as_str().unwrap();
-        if protocol.starts_with("MPEG") {
-            assert_eq!(row["protocol"], "MPEG TS", "frame {number}");
-            datagrams += 1;
-        }
+        assert!(protocol.starts_with("MPEG"), "frame {number}: {protocol}");
+        // It lets the column say what is inside of RTP.
+        let inside = mine.contains(" (MPEG TS: ");
+        assert_eq!(row["protocol"], if inside { "RTP" } else { "MPEG TS" }, "frame {number}");
+        datagrams += 1;
         for name in
             ["Program Association Table (PAT)", "Program Map Table (PMT)", "Service Description Table (SDT)"]
         {
-            let in_udp = row["protocol"] == "MPEG TS";
-            assert!(
-                !in_udp || info.contains(name) == mine.contains(name),
-                "frame {number}: {mine} for {info}"
-            );
-            tables += usize::from(mine.contains(name));
+            let count = |info: &str| info.matches(name).count();
+            assert_eq!(count(mine), count(info), "frame {number}: {mine} for {info}");
+            tables += count(mine);
         }
+        pictures.0 += info.matches("video-stream").count();
+        pictures.1 += mine.matches("video-stream (PID 256, h264, PTS ").count();
     }
-    assert!(datagrams > 20 && tables > 10, "{datagrams}, {tables}");
-    // In RTP of type 33, which tshark shows as UDP: the sync bytes say what is inside, from the first packet on.
+    assert!(datagrams > 50 && tables > 10, "{datagrams}, {tables}");
+    // The last of each of the two streams does not end.
+    let (their, our) = pictures;
+    assert!(our > 20 && (our - 2..=our).contains(&their), "{our} for {their}");
+    // In RTP the sync bytes say what is inside, from the first packet on.
     assert_eq!(rows.iter().filter(|row| row["protocol"] == "UDP").count(), 0);
     let count = |filter: &str| text(&[file.to_str().unwrap(), filter]).lines().count();
     let of_rtp = rows.iter().filter(|row| row["protocol"] == "RTP").count();
