@@ -67,6 +67,8 @@ pub enum Command {
     Capture(Capture),
     /// Run the conformance rules over captures.
     Check(Check),
+    /// Carry out scenarios: scripted clients, a timeline, a bad network, expectations, verdicts.
+    Run(Run),
     /// List the requirements, and which of them `check` judges.
     Rules(Rules),
     /// Tell all about a requirement: what, where, why, how it shows.
@@ -292,6 +294,17 @@ pub struct Check {
     /// List the selected rules and check nothing.
     #[arg(long, help_heading = "Selection")]
     pub list: bool,
+    /// What becomes of the verdicts.
+    #[command(flatten)]
+    pub verdicts: Verdicts,
+    /// What live targets need and captures do not.
+    #[command(flatten)]
+    pub live_only: LiveOnly,
+}
+
+/// What becomes of verdicts, in everything that gives some.
+#[derive(Debug, ClapArgs)]
+pub struct Verdicts {
     /// A TOML file of known failures: they are expected, and their going away is not.
     #[arg(long, value_name = "FILE", help_heading = "Verdict")]
     pub expect: Option<PathBuf>,
@@ -301,7 +314,7 @@ pub struct Check {
     /// A warning is unexpected, too.
     #[arg(long, help_heading = "Verdict")]
     pub strict: bool,
-    /// Report nothing behind the first unexpected verdict.
+    /// Nothing more behind the first unexpected verdict.
     #[arg(long, help_heading = "Verdict")]
     pub fail_fast: bool,
     /// How to print the result: human, json or github.
@@ -320,9 +333,6 @@ pub struct Check {
     /// Write the report as HTML.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
-    /// What live targets need and captures do not.
-    #[command(flatten)]
-    pub live_only: LiveOnly,
 }
 
 /// Options of everything that gives verdicts, which change nothing about captures: nothing in them is random, waited for, tried
@@ -382,6 +392,42 @@ pub enum CheckFormat {
     Json,
     /// Annotations of a GitHub workflow.
     Github,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    /// Scenarios, or directories of them.
+    #[arg(value_name = "SCENARIO|DIR", required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// Test the server at this URL instead of the scenario's own; once for each protocol.
+    #[arg(long, value_name = "URL")]
+    pub target: Vec<String>,
+    /// Only scenarios whose name matches, such as `*/late*`; may be given again.
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub only: Vec<String>,
+    /// No scenarios whose name matches; may be given again.
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub skip: Vec<String>,
+    /// List the selected scenarios and run nothing.
+    #[arg(long, help_heading = "Selection")]
+    pub list: bool,
+    /// Grows everything random, instead of each scenario's own seed.
+    #[arg(long, value_name = "N", help_heading = "Running")]
+    pub seed: Option<u64>,
+    /// The longest a scenario may take, such as 2m [default: its steps and a minute].
+    #[arg(long, value_name = "TIME", value_parser = span, help_heading = "Running")]
+    pub timeout: Option<Duration>,
+    /// Run a scenario with an unexpected verdict again, so often; the last time counts.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Running")]
+    pub retries: u32,
+    /// Scenarios at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(help_heading = "Running")]
+    pub jobs: u16,
+    /// What becomes of the verdicts.
+    #[command(flatten)]
+    pub verdicts: Verdicts,
 }
 
 /// Arguments of `rules`.

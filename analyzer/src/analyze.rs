@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::measure::conversations::Conversations;
 use crate::now::{self, Snapshot, Watch};
 use crate::report::{self, Parts};
+use crate::trace::Trace;
 
 /// Faults of capture files kept as findings of their own.
 const MAX_FAULTS: usize = 200;
@@ -25,6 +26,8 @@ const MAX_NESTED: usize = 4;
 pub struct Options {
     /// Bounds of the TCP reassembly.
     pub flows: Limits,
+    /// Keep a mark of every frame, for [`Analyzer::trace`]; memory grows with the length of what is read then.
+    pub trace: bool,
 }
 
 /// Reads captures one after another and tells what was in them.
@@ -43,6 +46,7 @@ pub struct Analyzer {
     faults: Vec<(usize, Note)>,
     latest_ns: i64,
     watch: Option<Arc<Watch>>,
+    trace: bool,
 }
 
 impl Analyzer {
@@ -59,6 +63,7 @@ impl Analyzer {
             faults: Vec::new(),
             latest_ns: i64::MIN,
             watch: None,
+            trace: options.trace,
         }
     }
 
@@ -136,7 +141,7 @@ impl Analyzer {
     fn packet(&mut self, file: usize, packet: &Packet<'_>, elsewhere: bool) {
         let first_ns = *self.first_ns.get_or_insert(packet.time_ns);
         self.latest_ns = self.latest_ns.max(packet.time_ns);
-        let hub = self.hub.get_or_insert_with(|| Hub::new(first_ns));
+        let hub = self.hub.get_or_insert_with(|| Hub::new(first_ns, self.trace));
         hub.file = file;
         let parsed = packet.parse();
         self.conversations.add(packet.time_ns, packet.orig_len, &parsed);
@@ -206,9 +211,15 @@ impl Analyzer {
     }
 
     /// As [`finish`](Self::finish), with how every conformance rule came out.
-    pub fn judge(mut self) -> (Analysis, Vec<model::Case>) {
+    pub fn judge(self) -> (Analysis, Vec<model::Case>) {
+        let (analysis, cases, _) = self.trace();
+        (analysis, cases)
+    }
+
+    /// As [`judge`](Self::judge), with every frame of RTMP, RTP and fragmented MP4, where [`Options::trace`] asked for them.
+    pub fn trace(mut self) -> (Analysis, Vec<model::Case>, Vec<Trace>) {
         let first_ns = self.first_ns.unwrap_or(0);
-        let mut hub = self.hub.take().unwrap_or_else(|| Hub::new(first_ns));
+        let mut hub = self.hub.take().unwrap_or_else(|| Hub::new(first_ns, self.trace));
         self.flows.finish(&mut hub);
         let whole_story = [
             (&spec::capture::PACKETS_TWICE, self.duplicates.copies(), "packets were captured more than once"),

@@ -71,17 +71,20 @@ pub(crate) struct Hub {
     disguised: HashSet<ConnId, ById>,
     /// The capture being read.
     pub(crate) file: usize,
+    /// Whether every frame is marked.
+    trace: bool,
 }
 
 impl Hub {
     /// Times count from the first packet of the first capture.
-    pub(crate) fn new(first_ns: i64) -> Self {
+    pub(crate) fn new(first_ns: i64, trace: bool) -> Self {
         Self {
+            trace,
             conns: HashMap::default(),
             bandwidth: Bandwidth::new(first_ns),
             closed: Vec::new(),
-            rtsp: rtsp::Registry::default(),
-            hls: hls::Registry::default(),
+            rtsp: rtsp::Registry::new(trace),
+            hls: hls::Registry::new(trace),
             udp: udp::Registry::default(),
             rtsp_lines: HashMap::new(),
             unfinished: Vec::new(),
@@ -127,7 +130,9 @@ impl Hub {
                 self.bandwidth.forget(Line::Conn(conn));
                 Conn::Http(Box::new(http::Tracker::new(info)))
             }
-            Speech::Unclear | Speech::Binary => Conn::Rtmp(Box::new(Tracker::new(info)), *info),
+            Speech::Unclear | Speech::Binary => {
+                Conn::Rtmp(Box::new(Tracker::new(info).traced(self.trace)), *info)
+            }
         };
         self.conns.insert(conn, slot);
         for (dir, at, piece) in pieces {
@@ -348,7 +353,7 @@ mod tests {
 
     /// A connection to port 554 that the capture joins inside of an interleaved block.
     fn joined_late() -> (Hub, u64) {
-        let mut hub = Hub::new(0);
+        let mut hub = Hub::new(0, false);
         let (a, b) = ("10.0.0.1:554".parse().unwrap(), "10.0.0.2:40000".parse().unwrap());
         hub.opened(CONN, &ConnInfo { a, b, client_known: false, time_ns: 0, frame: 1 });
         hub.data(CONN, Dir::AToB, at(0), b"$\0\x05\x00 the rest of a block");

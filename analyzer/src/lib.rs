@@ -25,6 +25,7 @@ pub mod now;
 mod report;
 pub mod rules;
 mod sniff;
+pub mod trace;
 pub mod track;
 
 pub use analyze::{Analyzer, Options};

@@ -8,6 +8,7 @@ use crate::finding::{Note, severity};
 use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
 use crate::rules;
+use crate::trace::Trace;
 use crate::track::rtmp;
 
 use self::verdicts::Fold;
@@ -31,7 +32,7 @@ pub(crate) struct Parts {
 }
 
 /// The document, and how the rules came out.
-pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
+pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>, Vec<Trace>) {
     let Parts { first_ns, captures, conversations, faults, hub } = parts;
     let Hub { bandwidth, mut closed, unfinished, rtsp, rtsp_lines, mut hls, udp, .. } = hub;
     closed.sort_by_key(|c| (c.stats.first_ns, c.conn));
@@ -45,6 +46,7 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
     findings.files = captures.iter().map(|capture| capture.file.clone()).collect();
     let mut sessions: Vec<Session> = Vec::new();
     let mut fold = Fold::default();
+    let mut traces = Vec::new();
     let mut series: Vec<(String, Vec<Line>)> = Vec::new();
     for entry in closed {
         let Closed { conn, end, stats, outcome, file } = entry;
@@ -56,8 +58,9 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
             let [own_up, own_down] = own;
             [up.saturating_add(own_up), down.saturating_add(own_down)]
         });
-        for (index, session) in outcome.sessions.into_iter().enumerate() {
+        for (index, mut session) in outcome.sessions.into_iter().enumerate() {
             let id = format!("rtmp-{}", sessions.len().saturating_add(1));
+            traces.extend(traces_of(&id, &mut session.tracks));
             series.push((id.clone(), if index == 0 { vec![Line::Conn(conn)] } else { Vec::new() }));
             sessions.push(view.session(id, session, own, peak.filter(|_| index == 0)));
         }
@@ -70,8 +73,9 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         }
     }
     let only_file = file_name(0).filter(|_| captures.len() == 1);
-    for (index, outcome) in rtsp.finish().into_iter().enumerate() {
+    for (index, mut outcome) in rtsp.finish().into_iter().enumerate() {
         let id = format!("rtsp-{}", index.saturating_add(1));
+        traces.extend(traces_of(&id, &mut outcome.tracks));
         let judged = outcome.judged.clone();
         fold.add(&judged, Some(&id), only_file.as_deref());
         let lines = rtsp_lines.get(&outcome.session).cloned().unwrap_or_default();
@@ -92,8 +96,9 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         rules::notes(&judged).for_each(|note| findings.add(note, None, only_file.clone()));
     }
     let mut counts = [0u32; 3];
-    for outcome in viewers {
+    for mut outcome in viewers {
         let id = numbered(&mut counts, outcome.protocol);
+        traces.extend(traces_of(&id, &mut outcome.tracks));
         let judged = outcome.judged.clone();
         fold.add(&judged, Some(&id), only_file.as_deref());
         let lines = vec![Line::Hls(outcome.viewer)];
@@ -124,7 +129,13 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>) {
         findings: findings.list,
         ..Analysis::default()
     };
-    (analysis, fold.into_cases())
+    (analysis, fold.into_cases(), traces)
+}
+
+/// The marks of a session's tracks, where they were kept.
+fn traces_of(id: &str, tracks: &mut [crate::track::Stats]) -> Vec<Trace> {
+    let marks = tracks.iter_mut().filter_map(|stats| Some((stats.kind(), stats.take_marks()?)));
+    marks.map(|(kind, marks)| Trace { session: id.to_owned(), kind, marks }).collect()
 }
 
 /// The next id of a protocol whose sessions are numbered as they come.

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod client;
 pub mod demo;
+pub mod engine;
 pub mod feed;
 pub mod glob;
 pub mod relay;

@@ -7,7 +7,7 @@ use wire::flv::file::{Reader, Step};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 
 /// 8 s of H.264 and AAC-LC; `ci/make/sample` makes it.
-static H264_AAC: &[u8] = include_bytes!("../samples/h264-aac.flv");
+pub static FILE: &[u8] = include_bytes!("../samples/h264-aac.flv");
 
 /// One tag of a clip.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Clip {
 impl Clip {
     /// The clip inside the program.
     pub fn sample() -> Result<Self, Error> {
-        Self::from_flv(Bytes::from_static(H264_AAC))
+        Self::from_flv(Bytes::from_static(FILE))
     }
 
     /// A clip from the bytes of an FLV file. A last tag that is cut off is left out.

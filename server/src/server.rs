@@ -328,6 +328,11 @@ impl RunningServer {
         self.shared.clients()
     }
 
+    /// The metrics, as `/metrics` tells them.
+    pub fn metrics(&self) -> String {
+        http::metrics(&self.shared)
+    }
+
     /// Streams that have a publisher or viewers.
     pub fn streams(&self) -> Vec<StreamSnapshot> {
         self.shared.streams()

@@ -1,17 +1,16 @@
 //! `streamgauge check`.
 
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use analyzer::capture::Reader;
 use analyzer::{Analyzer, Options};
-use model::{Analysis, Artifact, Case, Check, RUN_SCHEMA, Run, VERDICTS_SCHEMA, Verdict, Verdicts};
-use reports::text::Detail;
+use model::{Analysis, Artifact, Case, RUN_SCHEMA, Run, VERDICTS_SCHEMA, Verdict, Verdicts};
 
 use super::expect::Expectations;
 use super::rules::{did_you_mean, matches};
-use crate::args::{self, CheckFormat, Common};
+use super::verdicts::{checks, directory, write};
+use crate::args::{self, Common};
 use crate::exit::{Code, Ended, Failure};
 use crate::output;
 
@@ -34,31 +33,40 @@ pub fn run(args: &args::Check, common: &Common) -> Ended {
     if args.files.is_empty() {
         return Err(Failure::usage("check needs a capture file"));
     }
-    let expectations = args.expect.as_deref().map(|path| Expectations::read(path, args.bless)).transpose()?;
+    let expectations = args
+        .verdicts
+        .expect
+        .as_deref()
+        .map(|path| Expectations::of_rules(path, args.verdicts.bless))
+        .transpose()?;
     let (began, started) = (Instant::now(), scenarios::demo::now_rfc3339());
     let (analysis, mut cases) = read(args)?;
     let seconds = began.elapsed().as_secs_f64();
     cases.retain(|case| selected.iter().any(|rule| rule.id == case.rule));
-    let strict = args.strict || args.profile.is_some_and(|name| Profile::of(name).strict);
+    let strict = args.verdicts.strict || args.profile.is_some_and(|name| Profile::of(name).strict);
     for case in &mut cases {
         case.seconds = seconds;
         case.expected = !(case.verdict == Verdict::Fail || strict && case.verdict == Verdict::Warn);
     }
-    if let (Some(path), true) = (&args.expect, args.bless) {
+    if let (Some(path), true) = (&args.verdicts.expect, args.verdicts.bless) {
         let blessed = expectations.unwrap_or_default().bless(&cases);
         blessed.write(path)?;
         blessed.apply(&mut cases, strict);
     } else if let Some(expectations) = &expectations {
         expectations.apply(&mut cases, strict);
     }
-    if args.fail_fast
+    if args.verdicts.fail_fast
         && let Some(first) = cases.iter().position(|case| !case.expected)
     {
         cases.truncate(first + 1);
     }
     let target = names(args).join(", ");
     let verdicts = Verdicts { schema: VERDICTS_SCHEMA.to_owned(), target, cases };
-    write(args, common, &verdicts, &analysis, started, seconds)?;
+    let run = document(&verdicts, &analysis, started, seconds);
+    if let Some(dir) = &args.verdicts.out {
+        directory(dir, &run, &[], &verdicts)?;
+    }
+    write(&args.verdicts, common, &verdicts, &run, reports::text::verdicts)?;
     let surprise = verdicts.cases.iter().any(|case| !case.expected);
     Ok(if surprise { Code::Unexpected } else { Code::Expected })
 }
@@ -154,54 +162,6 @@ fn names(args: &args::Check) -> Vec<String> {
     args.files.iter().map(name).collect()
 }
 
-/// Every report that was asked for.
-fn write(
-    args: &args::Check,
-    common: &Common,
-    verdicts: &Verdicts,
-    analysis: &Analysis,
-    started: String,
-    seconds: f64,
-) -> Result<(), Failure> {
-    let run = document(verdicts, analysis, started, seconds);
-    if let Some(dir) = &args.out {
-        reports::rundir::write(dir, &run, &[]).map_err(Failure::environment)?;
-        put(&dir.join("verdicts.json"), &reports::json::verdicts(verdicts).map_err(Failure::environment)?)?;
-    }
-    let mut on_stdout = false;
-    let files = [
-        (&args.junit, reports::junit::render(&run)),
-        (&args.json, reports::json::verdicts(verdicts)),
-        (&args.html, reports::html::render(&run)),
-    ];
-    for (path, text) in files {
-        let Some(path) = path else { continue };
-        on_stdout |= path == Path::new("-");
-        put(path, &text.map_err(Failure::environment)?)?;
-    }
-    if on_stdout {
-        return Ok(());
-    }
-    let detail = match (common.quiet, common.verbose) {
-        (true, _) => Detail::Quiet,
-        (false, 0) => Detail::Normal,
-        (false, _) => Detail::Full,
-    };
-    output::print(&match args.format {
-        CheckFormat::Human => reports::text::verdicts(verdicts, detail, &output::text_options(common)),
-        CheckFormat::Json => reports::json::verdicts(verdicts).map_err(Failure::environment)?,
-        CheckFormat::Github => reports::text::github(verdicts),
-    })
-}
-
-fn put(path: &Path, text: &str) -> Result<(), Failure> {
-    if path == Path::new("-") {
-        return output::print(text);
-    }
-    fs::write(path, text)
-        .map_err(|error| Failure::environment(format!("cannot write {}: {error}", path.display())))
-}
-
 /// The verdicts as a run, for the reports that show runs.
 fn document(verdicts: &Verdicts, analysis: &Analysis, started: String, duration_s: f64) -> Run {
     let artifact = |(file, title): (&str, &str)| Artifact { file: file.to_owned(), title: title.to_owned() };
@@ -214,7 +174,7 @@ fn document(verdicts: &Verdicts, analysis: &Analysis, started: String, duration_
         duration_s,
         analysis: analysis.clone(),
         server_clients: Vec::new(),
-        checks: verdicts.cases.iter().map(check).collect(),
+        checks: checks(&verdicts.cases),
         recordings: Vec::new(),
         artifacts: [
             ("index.html", "this report"),
@@ -225,32 +185,5 @@ fn document(verdicts: &Verdicts, analysis: &Analysis, started: String, duration_
         .map(artifact)
         .to_vec(),
         notes: vec!["A rule is inconclusive where the capture lacks the bytes it would need.".to_owned()],
-    }
-}
-
-fn check(case: &Case) -> Check {
-    // An announced failure is no failure of the run, and a failure that went away is one.
-    let verdict = match (case.verdict, case.expected) {
-        (Verdict::Fail, true) => Verdict::Warn,
-        (Verdict::Fail | Verdict::Error, false) => case.verdict,
-        (_, false) => Verdict::Fail,
-        (verdict, true) => verdict,
-    };
-    let evidence = case.evidence.clone().unwrap_or_default();
-    let place = evidence.frame.map(|frame| format!(" (frame {frame})")).unwrap_or_default();
-    let count = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
-    let got = match (&case.got, case.verdict) {
-        (Some(got), _) => format!("{got}{place}"),
-        (None, Verdict::Pass) => format!("kept, {}", count(case.applied)),
-        (None, other) => format!("{other:?}").to_lowercase(),
-    };
-    Check {
-        id: case.rule.clone(),
-        title: format!("{} ({}, {})", case.title, case.level, case.clause),
-        verdict,
-        want: case.want.clone().unwrap_or_else(|| case.title.clone()),
-        got,
-        reason: case.reason.clone(),
-        session: evidence.flow,
     }
 }

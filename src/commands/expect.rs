@@ -31,14 +31,9 @@ struct Expectation {
 }
 
 impl Expectations {
-    /// Reads the file; one that is about to be written may be missing.
-    pub fn read(path: &Path, bless: bool) -> Result<Self, Failure> {
-        let text = match fs::read_to_string(path) {
-            Err(error) if bless && error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            other => other.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?,
-        };
-        let read: Self =
-            toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    /// Reads the file, whose rules have to be in the catalogue; one that is about to be written may be missing.
+    pub fn of_rules(path: &Path, bless: bool) -> Result<Self, Failure> {
+        let read = Self::read(path, bless)?;
         if let Some(unknown) = read.expect.iter().find(|one| spec::find(&one.rule).is_none()) {
             let hint = super::rules::did_you_mean(&unknown.rule);
             return Err(Failure::usage(format!(
@@ -48,6 +43,21 @@ impl Expectations {
             )));
         }
         Ok(read)
+    }
+
+    /// Reads the file; one that is about to be written may be missing.
+    pub fn read(path: &Path, bless: bool) -> Result<Self, Failure> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if bless && error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?,
+        };
+        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+
+    /// Rules it names that none of these cases is about.
+    pub fn unheard<'a>(&'a self, cases: &'a [Case]) -> impl Iterator<Item = &'a str> {
+        let heard = |one: &&Expectation| !cases.iter().any(|case| case.rule == one.rule);
+        self.expect.iter().filter(heard).map(|one| one.rule.as_str())
     }
 
     /// What these cases come to, with the reasons given before; what was not looked at this time stays.

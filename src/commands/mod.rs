@@ -13,7 +13,9 @@ pub mod live;
 pub mod publish;
 pub mod report;
 pub mod rules;
+pub mod run;
 pub mod serve;
+pub mod verdicts;
 
 use crate::exit::Failure;
 

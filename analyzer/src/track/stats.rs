@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{Gop, Track, TrackKind};
 
 use super::codec::Hidden;
+use crate::trace::Mark;
 
 /// A step between frames that is longer than this, in milliseconds, is a jump of the clock, not a frame's length.
 const JUMP_MS: i64 = 10_000;
@@ -58,6 +59,10 @@ pub struct Stats {
     network: Option<Network>,
     /// Sound that the configuration is silent about.
     pub(super) hidden: Hidden,
+    /// Every frame, where that is asked for.
+    marks: Option<Vec<Mark>>,
+    /// When the next frame was there.
+    arrived_ns: i64,
 }
 
 /// What became of a track's packets.
@@ -118,7 +123,25 @@ impl Stats {
             rate: None,
             network: None,
             hidden: Hidden::default(),
+            marks: None,
+            arrived_ns: 0,
         }
+    }
+
+    /// The same, with a mark kept of every frame where `trace` says so.
+    pub fn traced(mut self, trace: bool) -> Self {
+        self.marks = trace.then(Vec::new);
+        self
+    }
+
+    /// The next frame was there at this time.
+    pub fn arrived(&mut self, ns: i64) {
+        self.arrived_ns = ns;
+    }
+
+    /// The marks that were kept.
+    pub fn take_marks(&mut self) -> Option<Vec<Mark>> {
+        self.marks.take()
     }
 
     /// Sets the frames a second where the order of frames is not that of their times.
@@ -181,6 +204,10 @@ impl Stats {
     pub fn frame(&mut self, dts: u32, composition: i32, key: bool) {
         self.frames = self.frames.saturating_add(1);
         self.clock.step(dts, composition);
+        if let Some(marks) = &mut self.marks {
+            let pts_ms = self.clock.dts.saturating_add(i64::from(composition));
+            marks.push(Mark { arrived_ns: self.arrived_ns, pts_ms, key });
+        }
         if key {
             self.key_frames = self.key_frames.saturating_add(1);
             self.gop.key(self.clock.dts);

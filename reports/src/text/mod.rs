@@ -5,6 +5,7 @@ mod conversations;
 mod findings;
 mod page;
 mod run;
+mod scenarios;
 mod verdicts;
 
 use model::{Analysis, Role, Severity};
@@ -14,6 +15,7 @@ use crate::figures::{self, count, plural, span};
 use page::Page;
 
 pub use run::{run, run_in};
+pub use scenarios::{Ran, scenarios};
 pub use verdicts::{Detail, Entry, catalogue, explanation, github, verdicts};
 
 /// How to write for this terminal.

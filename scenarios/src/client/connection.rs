@@ -2,18 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use session::Time;
 use session::rtmp::Reason;
 use session::{rtmp, rtsp};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
+use super::line::{Line, Place};
+use super::until;
 use crate::feed::FeedError;
 
 /// Read at a time.
@@ -151,7 +155,7 @@ endpoint!(rtsp);
 /// A connected client.
 #[derive(Debug)]
 pub struct Connection<C: Endpoint> {
-    stream: TcpStream,
+    stream: Line,
     client: C,
     epoch: Instant,
     events: VecDeque<C::Event>,
@@ -163,9 +167,8 @@ pub struct Connection<C: Endpoint> {
 
 impl<C: Endpoint> Connection<C> {
     /// Connects and lets an endpoint begin, for which it is now [`Time::default`].
-    pub async fn open(server: SocketAddr, client: C) -> io::Result<Self> {
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
+    pub async fn open(place: &Place, client: C) -> io::Result<Self> {
+        let stream = Line::open(place).await?;
         let mut this = Self {
             stream,
             client,
@@ -182,12 +185,12 @@ impl<C: Endpoint> Connection<C> {
 
     /// The client's side of the connection.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        self.stream.local()
     }
 
     /// The server's side of the connection.
     pub fn remote(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+        self.stream.remote()
     }
 
     /// Time since the connection was made.
@@ -243,27 +246,10 @@ impl<C: Endpoint> Connection<C> {
 
     /// One step: reads, writes, or minds the timer.
     async fn turn(&mut self) -> Result<(), ClientError> {
-        let interest = match self.out.is_empty() {
-            true => Interest::READABLE,
-            false => Interest::READABLE | Interest::WRITABLE,
-        };
-        let alarm = async {
-            match self.wake {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let wake = self.wake;
         tokio::select! {
-            ready = self.stream.ready(interest) => {
-                let ready = ready?;
-                if ready.is_writable() {
-                    self.write()?;
-                }
-                if ready.is_readable() || ready.is_read_closed() {
-                    self.read()?;
-                }
-            }
-            () = alarm => {
+            moved = poll_fn(|cx| self.poll_bytes(cx)) => moved?,
+            () = until(wake) => {
                 self.wake = None;
                 let now = self.now();
                 self.client.tick(now);
@@ -273,30 +259,34 @@ impl<C: Endpoint> Connection<C> {
         Ok(())
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Bytes in either direction; pending where none move.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut moved = false;
         while !self.out.is_empty() {
-            match self.stream.try_write(self.out.as_slices().0) {
-                Ok(n) => drop(self.out.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+            match Pin::new(&mut self.stream).poll_write(cx, self.out.as_slices().0) {
+                Poll::Ready(Ok(n)) => drop(self.out.drain(..n)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
             }
+            moved = true;
         }
-        Ok(())
-    }
-
-    fn read(&mut self) -> io::Result<()> {
         let now = self.now();
-        match self.stream.try_read(&mut self.scratch) {
-            Ok(0) => {
+        let mut buffer = ReadBuf::new(&mut self.scratch);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                 // Nobody is left to take what waits.
                 self.out.clear();
                 self.client.take(now, None);
+                Poll::Ready(Ok(()))
             }
-            Ok(n) => self.client.take(now, Some(&self.scratch[..n])),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Poll::Ready(Ok(())) => {
+                self.client.take(now, Some(buffer.filled()));
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if moved => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
         }
-        Ok(())
     }
 
     fn drain(&mut self) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -11,12 +10,12 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use media::mp4;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::hls::{What, lines, resolve};
 
 use super::connection::ClientError;
+use super::line::{Line, Place};
 use super::viewer::Viewed;
 use crate::account::Account;
 
@@ -27,19 +26,19 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// Watches `path` until the list ends or `stop` turns true. `frames` counts what came so far.
 pub async fn watch_hls(
-    server: SocketAddr,
+    place: impl Into<Place>,
     path: &str,
     agent: &str,
     frames: watch::Sender<u64>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Viewed, ClientError> {
     let began = Instant::now();
-    let stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let place = place.into();
+    let line = Line::open(&place).await?;
+    let local = line.local()?;
+    let (sender, connection) = handshake(TokioIo::new(line)).await.map_err(failed)?;
     tokio::spawn(connection);
-    let mut viewer = Http { sender, host: server.to_string(), agent: agent.to_owned() };
+    let mut viewer = Http { sender, host: place.server.to_string(), agent: agent.to_owned() };
     let mut viewed =
         Viewed { local, account: Account::default(), first_picture: None, told_of_end: false, packets: None };
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection::{ClientError, Connection};
+use super::line::Place;
 use crate::account::Account;
 use crate::feed::Feed;
 use crate::sample::Tag;
@@ -38,7 +39,7 @@ pub struct How {
 /// Publishes a feed, each frame at its time, until it ends or `stop` turns true; then ends in good order.
 /// `on_air` turns true when the server has said yes.
 pub async fn publish(
-    server: SocketAddr,
+    place: impl Into<Place>,
     config: ClientConfig,
     seed: u64,
     mut feed: Feed,
@@ -46,7 +47,7 @@ pub async fn publish(
     on_air: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
-    let mut connection = Connection::open(server, Client::new(config, seed, Time::default())).await?;
+    let mut connection = Connection::open(&place.into(), Client::new(config, seed, Time::default())).await?;
     let local = connection.local()?;
     while !matches!(connection.event().await?, Event::Started { .. }) {}
     on_air.send_replace(true);
@@ -95,6 +96,6 @@ pub async fn publish(
         published.seconds = begin.elapsed().as_secs_f64();
     }
     connection.act(Action::Finish);
-    connection.flush().await?;
+    connection.leave().await?;
     Ok(published)
 }

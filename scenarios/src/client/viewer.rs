@@ -8,6 +8,7 @@ use session::rtmp::{Action, Client, ClientConfig, Event, MediaKind};
 use tokio::sync::watch;
 
 use super::connection::{ClientError, Connection};
+use super::line::Place;
 use crate::account::Account;
 
 /// What a viewer saw.
@@ -37,13 +38,13 @@ pub struct Packets {
 /// Watches until the server ends the stream, or until `stop` turns true; then leaves in good order.
 /// `frames` counts what came so far.
 pub async fn watch(
-    server: SocketAddr,
+    place: impl Into<Place>,
     config: ClientConfig,
     seed: u64,
     frames: watch::Sender<u64>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Viewed, ClientError> {
-    let mut connection = Connection::open(server, Client::new(config, seed, Time::default())).await?;
+    let mut connection = Connection::open(&place.into(), Client::new(config, seed, Time::default())).await?;
     let mut viewed = Viewed {
         local: connection.local()?,
         account: Account::default(),

@@ -104,13 +104,11 @@ pub enum Figure {
     Bitrate,
     /// RTP packets that never came.
     LostPackets,
-    /// From the publisher's packet to the viewer's, for 95 of 100 frames.
-    Latency,
 }
 
 impl Figure {
     /// All of them with their keys and units.
-    pub const ALL: [(&'static str, Self, Unit); 11] = [
+    pub const ALL: [(&'static str, Self, Unit); 10] = [
         ("frames", Self::Frames, Unit::Count),
         ("pictures", Self::Pictures, Unit::Count),
         ("audio_frames", Self::AudioFrames, Unit::Count),
@@ -121,7 +119,6 @@ impl Figure {
         ("stalls", Self::Stalls, Unit::Count),
         ("bitrate", Self::Bitrate, Unit::Rate),
         ("lost_packets", Self::LostPackets, Unit::Count),
-        ("latency", Self::Latency, Unit::Time),
     ];
 
     /// Its key in scenarios.
@@ -133,12 +130,7 @@ impl Figure {
     fn of_viewers(self) -> bool {
         matches!(
             self,
-            Self::FirstFrame
-                | Self::FramesMissing
-                | Self::FramesForeign
-                | Self::Stalls
-                | Self::Latency
-                | Self::LongestGap
+            Self::FirstFrame | Self::FramesMissing | Self::FramesForeign | Self::Stalls | Self::LongestGap
         )
     }
 }
@@ -178,7 +170,6 @@ const KEYS: &[&str] = &[
     "stalls",
     "bitrate",
     "lost_packets",
-    "latency",
     "key_frame_first",
     "codecs",
     "outcome",
@@ -235,7 +226,7 @@ fn only(fields: &Fields<'_, '_>, subject: &str, keys: &[&str]) {
 
 fn of_clients(fields: &Fields<'_, '_>, clients: &[(Client, Range<usize>)]) -> Vec<Want> {
     let reader = fields.reader;
-    only(fields, "who", &KEYS[1..=14]);
+    only(fields, "who", &KEYS[1..=13]);
     let Some(who) = fields.get("who").and_then(|node| step::who(reader, node, clients)) else {
         return Vec::new();
     };
@@ -264,7 +255,7 @@ fn of_clients(fields: &Fields<'_, '_>, clients: &[(Client, Range<usize>)]) -> Ve
     if let Some(is) = fields.get("outcome").and_then(|node| reader.choice(node, "outcome", &Outcome::ALL)) {
         wants.push(Want::Outcome { who: who.clone(), is });
     }
-    let says_something = KEYS[1..=14].iter().any(|key| fields.get(key).is_some());
+    let says_something = KEYS[1..=13].iter().any(|key| fields.get(key).is_some());
     if !says_something {
         reader.wrong(fields.span(), "nothing is expected of them");
     }

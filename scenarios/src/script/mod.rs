@@ -16,6 +16,7 @@ mod tests;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -101,9 +102,16 @@ impl Scenario {
         }
     }
 
-    /// When the last step is due.
-    pub fn last_step(&self) -> std::time::Duration {
-        self.steps.iter().map(|step| step.at).max().unwrap_or_default()
+    /// When everything that was planned is over: every step, and the stay of every client that has a length.
+    pub fn length(&self) -> Duration {
+        let lengths = self.steps.iter().flat_map(|step| {
+            let starts = matches!(step.act, Some(Act::Publish | Act::Play));
+            step.who.iter().filter_map(|i| self.clients.get(*i)).map(move |client| {
+                let stays = client.length.unwrap_or_default() + client.ramp;
+                if starts { step.at + stays } else { step.at }
+            })
+        });
+        lengths.max().unwrap_or_default()
     }
 }
 

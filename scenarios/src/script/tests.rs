@@ -56,7 +56,7 @@ fn the_example_of_the_documentation_is_a_plan() {
     );
     assert_eq!(plan.expect.len(), 6);
     assert_eq!((plan.expect[0].line, plan.expect[5].line), (20, 23));
-    assert_eq!(plan.last_step(), Duration::from_secs(18));
+    assert_eq!(plan.length(), Duration::from_secs(20));
 }
 
 /// Each mistake of a file: where it is and how its lines end.

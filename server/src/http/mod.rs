@@ -4,6 +4,8 @@ mod api;
 mod guard;
 mod metrics;
 
+pub(crate) use metrics::text as metrics;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -156,6 +156,8 @@ pub(super) struct Tracks {
     declared: Vec<(&'static str, String)>,
     /// What the latest fragment holds.
     spans: Vec<Span>,
+    /// Whether every frame is marked.
+    trace: bool,
 }
 
 /// When a track's part of a fragment begins and how long it lasts.
@@ -174,6 +176,11 @@ pub(super) struct Span {
 }
 
 impl Tracks {
+    /// No track yet; every frame is marked where `trace` says so.
+    pub(super) fn new(trace: bool) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
     /// What a playlist claims of the pictures and the sound.
     pub(super) fn declare(&mut self, claims: &[(&'static str, String)]) {
         if self.declared.is_empty() {
@@ -194,7 +201,7 @@ impl Tracks {
                 b"soun" => TrackKind::Audio,
                 _ => TrackKind::Data,
             };
-            let mut stats = Stats::new(kind);
+            let mut stats = Stats::new(kind).traced(self.trace);
             if let Some(entry) = track.entries.first() {
                 describe(&mut stats, entry);
             }
@@ -217,6 +224,7 @@ impl Tracks {
         of: Option<u64>,
         start: u64,
         fragment: &Fragment,
+        arrived_ns: i64,
         samples: &mut Samples,
     ) -> Option<u64> {
         let mut first: Option<(bool, u64)> = None;
@@ -247,6 +255,7 @@ impl Tracks {
                     let composition = i32::try_from(ms(i128::from(sample.composition))).unwrap_or(0);
                     let dts = u32::try_from(dts.rem_euclid(1 << 32)).unwrap_or(0);
                     track.stats.bytes = track.stats.bytes.saturating_add(u64::from(size));
+                    track.stats.arrived(arrived_ns);
                     track.stats.frame(dts, composition, video && flags & NON_SYNC == 0);
                     time = time.map(|time| time.saturating_add(u64::from(duration)));
                     if let Some(place) = place.filter(|_| track.stats.hidden.is_open()) {

@@ -50,6 +50,8 @@ pub struct ViewerNo(u32);
 /// All HLS viewers of a capture.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// Whether every frame is marked.
+    trace: bool,
     viewers: Vec<Viewer>,
     loops: Vec<Loop>,
     tokens: HashMap<(SocketAddr, String), ViewerNo, Seeded>,
@@ -195,6 +197,11 @@ impl Exchange {
 }
 
 impl Registry {
+    /// Nobody yet; every frame is marked where `trace` says so.
+    pub(crate) fn new(trace: bool) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
     /// Takes a request's head.
     pub fn request(
         &mut self,
@@ -328,7 +335,7 @@ impl Registry {
             segments: 0,
             polled_ns: exchange.started_ns,
             fetched: VecDeque::new(),
-            tracks: Tracks::default(),
+            tracks: Tracks::new(self.trace),
             streams: ts::Tracks::default(),
             progressive: false,
             first_frame_ns: None,

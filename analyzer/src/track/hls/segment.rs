@@ -143,7 +143,7 @@ impl Registry {
                 boxes.data(bytes, |found| match found {
                     Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
                     Found::Fragment(start, fragment) => {
-                        let end = viewer.tracks.fragment(*map, start, &fragment, samples);
+                        let end = viewer.tracks.fragment(*map, start, &fragment, at.ready_ns, samples);
                         *first_end = first_end.or(end);
                         let (segment, place) = (*url, start);
                         for span in viewer.tracks.spans() {

@@ -25,6 +25,8 @@ const MAX_TEXT: usize = 1024;
 /// A connection as its commands tell it.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Whether every frame is marked.
+    pub(super) trace: bool,
     pub(super) app: Option<String>,
     pub(super) tc_url: Option<String>,
     pub(super) agent: Option<String>,
@@ -38,6 +40,7 @@ pub(super) struct Connection {
 impl Default for Connection {
     fn default() -> Self {
         Self {
+            trace: false,
             app: None,
             tc_url: None,
             agent: None,
@@ -144,7 +147,7 @@ impl Connection {
             query,
             statuses: Vec::new(),
             metadata: Metadata::default(),
-            media: Media::default(),
+            media: Media::new(self.trace),
             started_ns: message.first.time_ns,
             ended: None,
             wire_bytes: [0; 2],

@@ -17,6 +17,8 @@ const MAX_TRACKS: usize = 32;
 /// The tracks of one stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Media {
+    /// Whether every frame is marked.
+    trace: bool,
     tracks: Vec<((TrackKind, u8), Stats)>,
     /// When the first whole picture was there, nanoseconds since 1970.
     pub(super) first_picture_ns: Option<i64>,
@@ -49,6 +51,11 @@ pub(super) enum Structure {
 }
 
 impl Media {
+    /// No track yet; every frame is marked where `trace` says so.
+    pub(super) fn new(trace: bool) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
     /// The tracks in the order of their first message, video first.
     pub(super) fn into_tracks(self) -> Vec<Stats> {
         let mut tracks = self.tracks;
@@ -124,6 +131,7 @@ impl Media {
                         sorenson(stats, c.peek());
                     }
                     let composition = avc.map_or(0, |avc| avc.composition_time);
+                    stats.arrived(message.done_ns);
                     stats.frame(message.timestamp, composition, frame_type.is_key());
                     self.whole(TrackKind::Video, message);
                 }
@@ -166,6 +174,7 @@ impl Media {
         }
         let head = if header.aac.is_some() { 2 } else { 1 };
         if message.length > head && matches!(header.aac, None | Some(AacPacketType::Raw)) {
+            stats.arrived(message.done_ns);
             stats.frame(message.timestamp, 0, false);
             if message.is_whole() && header.aac.is_some() {
                 stats.audio_frame(payload);
@@ -212,6 +221,7 @@ impl Media {
             let coded = packet.packet_type.is_coded_frame() && size > 0;
             if coded {
                 name(stats, packet.fourcc.codec());
+                stats.arrived(message.done_ns);
                 stats.frame(message.timestamp, packet.composition_time, key);
             }
             // Of a frame only the beginning is kept: a packet behind it may be out of reach.
@@ -248,7 +258,7 @@ impl Media {
         let index = match found {
             Some(index) => index,
             None if self.tracks.len() < MAX_TRACKS => {
-                self.tracks.push(((kind, id), Stats::new(kind)));
+                self.tracks.push(((kind, id), Stats::new(kind).traced(self.trace)));
                 self.tracks.len().saturating_sub(1)
             }
             None => {

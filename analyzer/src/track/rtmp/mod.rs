@@ -135,6 +135,12 @@ impl Tracker {
         }
     }
 
+    /// The same, with a mark kept of every frame where `trace` says so.
+    pub fn traced(mut self, trace: bool) -> Self {
+        self.connection.trace = trace;
+        self
+    }
+
     /// Takes up a connection whose beginning the capture lacks, on whatever port; false where it does not lack it. RTMP
     /// is recognised by a run of chunks then.
     fn join_late(&mut self, at: At, bytes: &[u8]) -> bool {

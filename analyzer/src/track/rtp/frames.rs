@@ -21,6 +21,8 @@ pub(super) struct Frame {
     pub(super) sounds: u32,
     fragment: bool,
     marker: bool,
+    /// When its latest packet was there, nanoseconds since 1970.
+    pub(super) arrived_ns: i64,
 }
 
 impl Frame {
@@ -47,6 +49,7 @@ pub(super) struct Part {
     pub(super) key: bool,
     pub(super) sounds: u32,
     pub(super) fragment: bool,
+    pub(super) arrived_ns: i64,
 }
 
 /// Frames of one source that are not done.
@@ -117,6 +120,7 @@ impl Frame {
             sounds: 0,
             fragment: false,
             marker: false,
+            arrived_ns: i64::MIN,
         }
     }
 
@@ -129,6 +133,7 @@ impl Frame {
         self.sounds = self.sounds.saturating_add(part.sounds);
         self.fragment |= part.fragment;
         self.marker |= part.marker;
+        self.arrived_ns = self.arrived_ns.max(part.arrived_ns);
     }
 }
 
@@ -224,7 +229,16 @@ mod tests {
     use super::*;
 
     fn part(number: i64, timestamp: u32, marker: bool) -> Part {
-        Part { number, timestamp, marker, picture: true, key: false, sounds: 0, fragment: false }
+        Part {
+            number,
+            timestamp,
+            marker,
+            picture: true,
+            key: false,
+            sounds: 0,
+            fragment: false,
+            arrived_ns: number,
+        }
     }
 
     #[test]

@@ -182,6 +182,12 @@ impl Receiver {
         }
     }
 
+    /// The same, with a mark kept of every frame where `trace` says so.
+    pub fn traced(mut self, trace: bool) -> Self {
+        self.stats = self.stats.traced(trace);
+        self
+    }
+
     /// A track that nothing describes: what its packets hold is told from how they are built.
     pub fn undescribed(kind: TrackKind) -> Self {
         Self { unexplained: Some(Unexplained::default()), ..Self::new(kind, Vec::new()) }
@@ -354,6 +360,7 @@ impl Receiver {
             key: content.key,
             sounds: content.sounds,
             fragment: content.fragment,
+            arrived_ns: at.ready_ns,
         };
         let (done, whole) = source.frames.packet(&part);
         if whole.is_some() {
@@ -385,6 +392,7 @@ impl Receiver {
         let ms =
             i128::from(frame.ticks).saturating_mul(1000).checked_div(i128::from(self.clock)).unwrap_or(0);
         let ms = u32::try_from(ms.rem_euclid(1 << 32)).unwrap_or(0);
+        self.stats.arrived(frame.arrived_ns);
         for _ in 0..count {
             self.stats.frame(ms, 0, frame.key);
         }

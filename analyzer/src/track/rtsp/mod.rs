@@ -55,6 +55,8 @@ pub struct Registry {
     routes: HashMap<SocketAddr, Route, Seeded>,
     /// By the server's, for clients whose ports a translator changed.
     servers: HashMap<SocketAddr, Vec<Route>, Seeded>,
+    /// Whether every frame is marked.
+    trace: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +134,11 @@ pub struct Outcome {
 }
 
 impl Registry {
+    /// Nobody yet; every frame is marked where `trace` says so.
+    pub(crate) fn new(trace: bool) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
     fn get(&mut self, no: SessionNo) -> Option<&mut Session> {
         self.sessions.get_mut(usize::try_from(no.0).ok()?)
     }
@@ -157,7 +164,7 @@ impl Registry {
 
     fn begin(&mut self, client: SocketAddr, server: SocketAddr) -> Option<SessionNo> {
         let no = SessionNo(u32::try_from(self.sessions.len()).ok()?);
-        self.sessions.push(Session::new(client, server));
+        self.sessions.push(Session::new(client, server, self.trace));
         self.parts.push(Vec::new());
         Some(no)
     }

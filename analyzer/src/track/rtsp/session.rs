@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub(super) foreign: u64,
     pub(super) rules: Panel<rules::Rtsp>,
     media_rules: Panel<media_rules::Rtp>,
+    /// Whether every frame is marked.
+    trace: bool,
 }
 
 /// The port or channel of a track.
@@ -80,7 +82,7 @@ pub(super) enum Port {
 }
 
 impl Session {
-    pub(super) fn new(client: SocketAddr, server: SocketAddr) -> Self {
+    pub(super) fn new(client: SocketAddr, server: SocketAddr, trace: bool) -> Self {
         Self {
             id: None,
             client,
@@ -97,6 +99,7 @@ impl Session {
             foreign: 0,
             rules: Panel::new(rules::ALL),
             media_rules: Panel::new(media_rules::ALL),
+            trace,
         }
     }
 
@@ -136,7 +139,8 @@ impl Session {
                     receiver: match described {
                         Some(_) => Receiver::new(kind, formats),
                         None => Receiver::undescribed(kind),
-                    },
+                    }
+                    .traced(self.trace),
                     agreed: false,
                     described: described.is_some(),
                     name: name(self.tracks.len(), kind),
@@ -165,7 +169,8 @@ impl Session {
             let exact = tracks.iter().find(|described| described.control == track.url);
             if let Some(described) = exact.or_else(|| tracks.get(index)) {
                 let expected = track.receiver.expected();
-                track.receiver = Receiver::new(described.kind, described.formats.clone());
+                let receiver = Receiver::new(described.kind, described.formats.clone());
+                track.receiver = receiver.traced(self.trace);
                 expected.into_iter().for_each(|ssrc| track.receiver.expect(ssrc));
                 track.name = name(index, described.kind);
                 track.described = true;
@@ -236,7 +241,7 @@ impl Session {
             channels: Some((rtp, rtp | 1)),
             client: None,
             server: None,
-            receiver: Receiver::undescribed(TrackKind::Data),
+            receiver: Receiver::undescribed(TrackKind::Data).traced(self.trace),
             agreed: true,
             described: true,
             name: format!("channel {rtp}"),

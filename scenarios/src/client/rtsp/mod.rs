@@ -11,11 +11,10 @@ pub use viewer::watch_rtsp;
 use std::time::Duration;
 
 use session::rtsp::Carry;
-use tokio::sync::watch;
 
 use self::ports::Ports;
 use super::connection::ClientError;
-use super::until;
+use super::{told, until};
 
 /// How RTP travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +54,4 @@ async fn carries(
         carries.push((place, carry));
     }
     Ok(carries)
-}
-
-/// Until somebody says stop, or nobody is left to say it.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
 }

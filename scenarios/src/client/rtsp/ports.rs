@@ -5,6 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 
+use bytes::Bytes;
+use server::tap::{Role, Tap, TapUdp};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -20,6 +22,7 @@ pub(super) struct Ports {
     local: IpAddr,
     server: IpAddr,
     pairs: Vec<Pair>,
+    tap: Option<TapUdp>,
 }
 
 #[derive(Debug)]
@@ -64,8 +67,9 @@ async fn try_pair(local: IpAddr) -> io::Result<([UdpSocket; 2], (u16, u16))> {
 }
 
 impl Ports {
-    pub fn new(local: IpAddr, server: IpAddr) -> Self {
-        Self { local, server, pairs: Vec::new() }
+    pub fn new(local: IpAddr, server: IpAddr, tap: Option<&Tap>) -> Self {
+        let tap = tap.map(|tap| tap.datagrams(Role::Client));
+        Self { local, server, pairs: Vec::new(), tap }
     }
 
     /// Binds a pair for a track; returns its numbers.
@@ -87,7 +91,12 @@ impl Ports {
         let Some(pair) = self.pairs.iter().find(|p| p.track == track) else { return Ok(()) };
         let Some(ports) = pair.server_ports else { return Ok(()) };
         let to = SocketAddr::new(self.server, ports[usize::from(rtcp)]);
-        match pair.sockets[usize::from(rtcp)].send_to(packet, to).await {
+        let socket = &pair.sockets[usize::from(rtcp)];
+        let sent = socket.send_to(packet, to).await;
+        if let (Ok(_), Some(tap)) = (&sent, &self.tap) {
+            tap.sent(socket.local_addr()?, to, vec![Bytes::copy_from_slice(packet)]);
+        }
+        match sent {
             // Nobody listens there: the connection tells if the server is gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             result => result.map(drop),
@@ -105,6 +114,9 @@ impl Ports {
                             Poll::Pending => break,
                             Poll::Ready(Ok(from)) if self.is_from(pair, rtcp, from) => {
                                 let length = datagram.filled().len();
+                                if let (Some(tap), Ok(local)) = (&self.tap, socket.local_addr()) {
+                                    tap.received(local, from, datagram.filled());
+                                }
                                 return Poll::Ready(Ok(Arrived { track: pair.track, rtcp, length }));
                             }
                             Poll::Ready(Ok(_)) => {}
@@ -134,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn pairs_are_even_and_hear_their_server_only() {
         let here = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let mut ports = Ports::new(here, here);
+        let mut ports = Ports::new(here, here, None);
         let mut numbers = Vec::new();
         for track in 0..4 {
             numbers.push(ports.bind(track).await.unwrap());

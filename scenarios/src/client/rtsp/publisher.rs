@@ -1,11 +1,11 @@
 //! Publishes over RTSP, by ANNOUNCE and RECORD.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use media::rtp::{Anchor, MAX_PAYLOAD, Sender, describe, packetize, rtp_clock};
 use media::{Frame, Track, Unit};
 use session::Time;
@@ -14,9 +14,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ports::Ports;
-use super::{CNAME, Over, REPORTS, SETTLE, carries, told, until};
+use super::{CNAME, DATAGRAM, Over, REPORTS, SETTLE, carries, told, until};
 use crate::account::Account;
 use crate::client::connection::{ClientError, Connection};
+use crate::client::line::Place;
 use crate::client::publisher::{How, Published};
 use crate::feed::{Feed, FeedError};
 
@@ -97,7 +98,7 @@ impl Prepared {
 /// turns true when the server has said yes; SSRCs and first numbers grow from `seed`.
 #[allow(clippy::too_many_arguments, reason = "each is another thing, and all are wanted")]
 pub async fn publish_rtsp(
-    server: SocketAddr,
+    place: impl Into<Place>,
     (url, agent): (&str, &str),
     over: Over,
     seed: u64,
@@ -106,12 +107,13 @@ pub async fn publish_rtsp(
     on_air: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
+    let place = place.into();
     let sdp = describe(&feed.tracks, "streamgauge")
         .ok_or(ClientError::Unusable("there is nothing that RTSP could carry"))?;
     let config = ClientConfig::new(ClientRole::Publish { sdp }, url, agent);
-    let connection = Connection::open(server, Client::new(config, Time::default())).await?;
+    let connection = Connection::open(&place, Client::new(config, Time::default())).await?;
     let local = connection.local()?;
-    let ports = Ports::new(local.ip(), connection.remote()?.ip());
+    let ports = Ports::new(local.ip(), connection.remote()?.ip(), place.tap.as_ref());
     let sender =
         |(place, track): (usize, &Arc<Track>)| Sender::new(track, place, seed.wrapping_add(place as u64));
     let senders = feed.tracks.iter().enumerate().filter_map(sender).collect();
@@ -122,6 +124,7 @@ pub async fn publish_rtsp(
     let begin = Instant::now();
     let mut published = Published { local, account: Account::default(), frames: 0, seconds: 0.0 };
     let mut report_at = begin + REPORTS;
+    let mut reports = vec![0; DATAGRAM];
     while let Some((unit, due)) = feed.next(how.again)? {
         let place = match &unit {
             Unit::Frame(frame) => feed.place(&frame.track),
@@ -158,6 +161,8 @@ pub async fn publish_rtsp(
                 }
                 () = told(&mut stop) => break true,
                 event = publisher.connection.event() => refused(event?)?,
+                // Reports of the server: they are read, so that they count, and not heeded.
+                report = publisher.ports.receive(&mut reports) => drop(report?),
             }
         };
         if stopped || *stop.borrow() {
@@ -176,7 +181,17 @@ pub async fn publish_rtsp(
     }
     publisher.report(true).await?;
     publisher.connection.act(Action::Finish);
-    publisher.connection.leave().await?;
+    let Publisher { connection, ports, .. } = &mut publisher;
+    // Reports may still come; they are read, so that nothing of the server's is left lying.
+    let reading = async {
+        while ports.receive(&mut reports).await.is_ok() {}
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        left = connection.leave() => left?,
+        () = reading => {}
+    }
+    while ports.receive(&mut reports).now_or_never().is_some_and(|report| report.is_ok()) {}
     Ok(published)
 }
 

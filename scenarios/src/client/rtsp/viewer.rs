@@ -1,7 +1,5 @@
 //! Watches a stream over RTSP.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use media::rtp::{Ingest, IngestConfig};
 use media::{Kind, Unit};
@@ -15,23 +13,24 @@ use super::ports::Ports;
 use super::{CNAME, DATAGRAM, Over, REPORTS, SETTLE, carries, told, until};
 use crate::account::Account;
 use crate::client::connection::{ClientError, Connection};
+use crate::client::line::Place;
 use crate::client::viewer::{Packets, Viewed};
 
 /// Watches `url` until the server says goodbye, or until `stop` turns true; then leaves in good order. `frames` counts what
 /// came so far; receiver reports come from `ssrc`.
 pub async fn watch_rtsp(
-    server: SocketAddr,
+    place: impl Into<Place>,
     config: (&str, &str),
     over: Over,
     ssrc: u32,
     frames: watch::Sender<u64>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Viewed, ClientError> {
-    let (url, agent) = config;
+    let (place, (url, agent)) = (place.into(), config);
     let client = Client::new(ClientConfig::new(ClientRole::Play, url, agent), Time::default());
-    let connection = Connection::open(server, client).await?;
+    let connection = Connection::open(&place, client).await?;
     let local = connection.local()?;
-    let ports = Ports::new(local.ip(), connection.remote()?.ip());
+    let ports = Ports::new(local.ip(), connection.remote()?.ip(), place.tap.as_ref());
     let viewed = Viewed {
         local,
         account: Account::default(),

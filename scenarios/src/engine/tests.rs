@@ -1,0 +1,72 @@
+use std::path::Path;
+
+use model::Verdict;
+
+use super::*;
+
+/// Runs a scenario's text; each verdict by its id.
+async fn verdicts(text: &str) -> Vec<(String, Verdict, String)> {
+    let out = tempfile::tempdir().unwrap();
+    let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options {
+        out: out.path().to_owned(),
+        targets: Vec::new(),
+        seed: None,
+        timeout: Duration::from_secs(120),
+    };
+    let (_keep, interrupted) = watch::channel(false);
+    let outcome = run(&scenario, &options, |_| {}, interrupted).await.unwrap_or_else(|e| panic!("{e}"));
+    let case = |case: Case| (case.rule, case.verdict, case.got.unwrap_or_default());
+    outcome.cases.into_iter().map(case).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_expectation_can_pass_and_fail() {
+    let found = verdicts(
+        r#"
+        title = "both ways"
+        clients.cam  = { speaks = "rtmp", role = "publisher", path = "live/a" }
+        clients.tv   = { speaks = "rtmp", path = "live/a" }
+        clients.udp  = { speaks = "rtsp", over = "udp", path = "live/a", net = { loss = "10%" } }
+        clients.lost = { speaks = "rtsp", path = "live/nobody" }
+        steps = [
+            { at = "0s", who = "cam", do = "publish" },
+            { at = "1s", who = ["tv", "udp", "lost"], do = "play" },
+            { at = "4s", who = "cam", do = "stop" },
+        ]
+        expect = [
+            { who = "tv", frames = "> 50", pictures = "> 20", audio_frames = "> 20", first_frame = "< 30s" },
+            { who = "tv", frames = "> 5000", pictures = 3, audio_frames = 4, first_frame = "> 30s" },
+            { who = "tv", frames_missing = 0, frames_foreign = 0, longest_gap = "< 20s", stalls = "< 99" },
+            { who = "tv", frames_missing = "> 0", frames_foreign = "> 0", longest_gap = "> 20s", stalls = "> 99" },
+            { who = "tv", bitrate = "> 1 kbit/s", key_frame_first = true, codecs = ["aac", "h264"] },
+            { who = "tv", bitrate = "> 1 Gbit/s", key_frame_first = false, codecs = ["opus"] },
+            { who = "tv", outcome = "told" },
+            { who = "tv", outcome = "refused" },
+            { who = "udp", lost_packets = "> 0" },
+            { who = "udp", lost_packets = 0 },
+            { who = "lost", outcome = "refused" },
+            { rules = "rtmp.*" },
+            { rules = "rtmp.*", findings = 7 },
+            { record = "live/a", duration = "> 1s", pictures = "> 20" },
+            { record = "live/a", duration = "> 1h", pictures = 2 },
+            { metric = "streamgauge_clients{role=\"publisher\"}", value = 1, at = "3s" },
+            { metric = "streamgauge_clients{role=\"publisher\"}", value = 2, at = "3s" },
+            { metric = "streamgauge_nonsense", value = 0 },
+            { bytes_agree = true },
+        ]
+        "#,
+    )
+    .await;
+    let mut surprises = Vec::new();
+    for (rule, verdict, got) in &found {
+        // The second of each kind was written to fail.
+        let fails = rule.ends_with("#2") || rule == "metric.streamgauge_nonsense";
+        let want = if fails { Verdict::Fail } else { Verdict::Pass };
+        if *verdict != want {
+            surprises.push(format!("{rule}: {verdict:?}, {got}"));
+        }
+    }
+    assert!(surprises.is_empty(), "{surprises:#?}");
+    assert_eq!(found.iter().filter(|(rule, ..)| rule.ends_with("#2")).count(), 17, "{found:#?}");
+}
