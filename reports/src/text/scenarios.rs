@@ -49,12 +49,12 @@ fn scenario(page: &mut Page, ran: &Ran<'_>, detail: Detail) {
         told.push_str(&format!(", {surprises} not met"));
     }
     if known > 0 {
-        told.push_str(&format!(", {known} known to fail"));
+        told.push_str(&format!(", {known} known"));
     }
     let line = format!(
-        "  {} {} {:<32} {:>5.1} s",
+        "  {} {} {:<34} {:>5.1} s",
         page.ink(ink, &left(verdict, 6)),
-        page.ink(Ink::Strong, &left(&middle(&clean(ran.name), 27), 27)),
+        page.ink(Ink::Strong, &left(&middle(&clean(ran.name), 26), 26)),
         told,
         ran.seconds
     );
