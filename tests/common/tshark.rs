@@ -140,9 +140,14 @@ pub struct Sniffer {
 impl Sniffer {
     /// Starts to sniff one TCP port. None, with the reason printed, where that is not permitted.
     pub fn start(directory: &Path, port: u16) -> Option<Self> {
+        Self::of(directory, &format!("tcp port {port}"))
+    }
+
+    /// The same with a filter of one's own.
+    pub fn of(directory: &Path, filter: &str) -> Option<Self> {
         // Packets on `lo` are captured in order: once this datagram stands in the file, all before it do.
         let marker = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let filter = format!("tcp port {port} or udp port {}", marker.local_addr().unwrap().port());
+        let filter = format!("{filter} or udp port {}", marker.local_addr().unwrap().port());
         let file = directory.join("lo.pcap");
         let mut arguments = vec!["-i", "lo", "-s", "0", "-B", "32768", "-U", "-w", file.to_str().unwrap()];
         // As root it would give up its rights before it opens the file.
