@@ -51,7 +51,7 @@ fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
     }
     files.sort();
     let all = std::env::var_os("STREAMGAUGE_EVERY_FRAME").is_some();
-    let (mut frames, mut parts, mut leaves) = (0u64, 0u64, 0u64);
+    let (mut frames, mut parts, mut leaves, mut transport) = (0u64, 0u64, 0u64, 0u64);
     for file in files {
         let step = if all { 1 } else { packets(&file).div_ceil(SAMPLE).max(1) };
         let mut reader = Reader::open(&file).unwrap();
@@ -65,6 +65,7 @@ fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
                 let told = part.origin.is_empty() || part.origin.len() == part.bytes.len() as u64;
                 assert!(told, "{}: {}", at(), part.title);
                 parts += 1;
+                transport += u64::from(part.title.starts_with("MPEG transport stream"));
                 leaves += part.tree.leaves().count() as u64;
             }
         };
@@ -76,6 +77,7 @@ fn the_leaves_of_every_frame_tile_its_bytes_and_say_where_they_come_from() {
         }
         dissector.finish(&mut look);
     }
-    println!("{frames} frames, {parts} parts, {leaves} leaves");
+    println!("{frames} frames, {parts} parts, {leaves} leaves, {transport} transport streams");
+    assert!(transport > 80, "{transport} transport streams");
     assert!(frames > 500 && parts > 3 * frames && leaves > 5 * parts, "{frames}, {parts}, {leaves}");
 }
