@@ -2,10 +2,9 @@
 //! server counted, what the packets tell.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use media::Kind;
 use model::{
     Analysis, Check, Endpoint, Recording, Role, ServerClient, Session, Severity, TrackKind, Verdict,
@@ -14,6 +13,7 @@ use model::{
 use super::play::{Played, Seen};
 use super::{PATH, RECORDINGS};
 use crate::account::{Account, Times};
+use crate::engine::record;
 
 /// The server's clients as the report has them, with their sessions in the analysis.
 pub(super) fn server_clients(played: &Played, analysis: &Analysis) -> Vec<ServerClient> {
@@ -222,8 +222,8 @@ pub(super) fn recording(
     since: SystemTime,
     published: &Account,
 ) -> (Option<Recording>, [Check; 2]) {
-    let found = newest(&out.join(RECORDINGS).join(PATH), since);
-    let read = found.and_then(|file| Ok((read(&file)?, file)));
+    let found = record::newest(&out.join(RECORDINGS).join(PATH), since);
+    let read = found.and_then(|file| Ok((record::read(&file)?, file)));
     let say = |id: &str, title: &str, ok: bool, want: String, got: String| {
         let mut check = check(id, "all", title.to_owned(), ok, want, got);
         check.reason =
@@ -261,41 +261,10 @@ pub(super) fn recording(
         say("recording", frames, whole && all, want_frames, got),
         say("recording-length", length, near, want_length, format!("{:.3} s", seconds(account.span_us()))),
     ];
-    let count = |kind| account.of(kind).count() as u64;
-    let recording = Recording {
-        path: PATH.to_owned(),
-        file: file.strip_prefix(out).unwrap_or(&file).display().to_string(),
-        duration_s: seconds(account.span_us()),
-        bytes: file.metadata().map_or(0, |m| m.len()),
-        pictures: count(Kind::Video),
-        audio_frames: count(Kind::Audio),
-        tracks: account.tracks,
-    };
+    let recording = record::describe(PATH, &file, out, account);
     (Some(recording), checks)
 }
 
 fn seconds(us: i64) -> f64 {
     us as f64 / 1e6
-}
-
-/// The newest file that is no older than the run.
-fn newest(dir: &Path, since: SystemTime) -> Result<PathBuf, String> {
-    let files = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let dated = files.filter_map(|file| {
-        let file = file.ok()?;
-        Some((file.metadata().ok()?.modified().ok()?, file.path()))
-    });
-    let newest = dated.filter(|(at, _)| *at >= since).max();
-    newest.map(|(_, path)| path).ok_or_else(|| "no recording".to_owned())
-}
-
-fn read(file: &Path) -> Result<Account, String> {
-    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
-    let mut demuxer = media::mp4::Demuxer::open(Bytes::from(bytes)).map_err(|e| e.to_string())?;
-    let mut account = Account::default();
-    account.tracks.extend(demuxer.tracks().map(|track| track.description.clone()));
-    while let Some(frame) = demuxer.next() {
-        account.frame(&frame.map_err(|e| e.to_string())?);
-    }
-    Ok(account)
 }

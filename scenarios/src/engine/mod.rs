@@ -6,7 +6,7 @@ mod judge;
 mod metrics;
 mod plan;
 mod program;
-mod record;
+pub(crate) mod record;
 mod target;
 #[cfg(test)]
 mod tests;
