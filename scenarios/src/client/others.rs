@@ -9,6 +9,7 @@ use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
 use rml_rtmp::sessions::{ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use wire::rtcp;
 
 use super::Over;
 use super::connection::ClientError;
@@ -203,14 +204,8 @@ async fn retina_plays(url: &str, over: Over, told: &mut Told) -> Result<(), Clie
     Err(ClientError::Closed(session::rtmp::Reason::PeerClosed))
 }
 
-/// BYE packets of a compound (RFC 3550 §6.1).
-fn byes(mut compound: &[u8]) -> usize {
-    const BYE: u8 = 203;
-    let mut found = 0;
-    while let [_, kind, high, low, ..] = *compound {
-        found += usize::from(kind == BYE);
-        let length = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
-        compound = compound.get(length..).unwrap_or_default();
-    }
-    found
+/// BYE packets of a compound (RFC 3550 §6.6).
+fn byes(compound: &[u8]) -> usize {
+    let (packets, _) = rtcp::parse(compound);
+    packets.iter().filter(|packet| matches!(packet, rtcp::Packet::Bye { .. })).count()
 }

@@ -70,3 +70,41 @@ async fn every_kind_of_expectation_can_pass_and_fail() {
     assert!(surprises.is_empty(), "{surprises:#?}");
     assert_eq!(found.iter().filter(|(rule, ..)| rule.ends_with("#2")).count(), 17, "{found:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_freeze_read_slowly_come_back_and_are_cut_off_as_they_are_told() {
+    let found = verdicts(
+        r#"
+        title = "behaviours"
+        clients.first  = { speaks = "rtmp", role = "publisher", path = "live/a" }
+        clients.second = { speaks = "rtmp", role = "publisher", path = "live/b" }
+        clients.comes  = { speaks = "rtmp", role = "publisher", path = "live/b", reconnect = { after = "300ms", times = 20 } }
+        clients.steady = { speaks = "rtmp", path = "live/a" }
+        clients.frozen = { speaks = "rtmp", path = "live/a" }
+        clients.slow   = { speaks = "rtmp", path = "live/a", reads = "200 kbit/s" }
+        clients.cut    = { speaks = "rtmp", path = "live/a" }
+        clients.gone   = { speaks = "rtmp", path = "live/a" }
+        steps = [
+            { at = "0s", who = ["first", "second"], do = "publish" },
+            { at = "500ms", who = ["steady", "frozen", "slow", "cut", "gone"], do = "play" },
+            { at = "500ms", who = "comes", do = "publish" },
+            { at = "1500ms", who = "frozen", do = "freeze" },
+            { at = "1500ms", who = "cut", net = { cut = true } },
+            { at = "1500ms", who = "second", do = "stop" },
+            { at = "2s", who = "gone", do = "abort" },
+            { at = "3500ms", who = "frozen", do = "resume" },
+            { at = "3500ms", who = "cut", net = {} },
+            { at = "5s", who = ["first", "comes", "slow"], do = "stop" },
+        ]
+        expect = [
+            { who = "steady", longest_gap = "< 1500ms" },
+            { who = ["frozen", "cut"], longest_gap = ">= 1500ms" },
+            { who = "slow", bitrate = "< 400 kbit/s" },
+            { who = "comes", pictures = "> 20" },
+        ]
+        "#,
+    )
+    .await;
+    let bad: Vec<_> = found.iter().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
