@@ -187,9 +187,7 @@ fn viewers(server: &Server) -> usize {
 fn viewers_are_told_apart_by_cookie_or_by_address_and_agent() {
     let directory = tempfile::tempdir().unwrap();
     for mode in ["cookie", "off"] {
-        // Half a minute comes at once: the segmenter must not be moved on for lying behind.
-        let patient = "[limits]\nviewer_lag = \"2m\"\nring_time = \"2m\"\n";
-        let (server, hls) = start(directory.path(), &format!("session = \"{mode}\"\n{patient}"));
+        let (server, hls) = start(directory.path(), &format!("session = \"{mode}\"\n"));
         let mut publisher = Publisher::start(server.rtmp, "live", "cam").unwrap();
         // Groups of half a minute, so that nobody's silence is long enough to end a session here.
         let mut tags = flv::tags(&clip());

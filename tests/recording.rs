@@ -98,6 +98,39 @@ fn a_session_is_recorded_whole_and_as_long_as_it_was() {
     server.stop();
 }
 
+/// Minutes of media within a second or two, over both protocols: the publisher is read as fast as it is recorded.
+#[test]
+fn a_publisher_in_a_hurry_is_recorded_whole() {
+    if !installed(&["ffmpeg", "ffprobe"]) {
+        return;
+    }
+    const TIMES: usize = 40;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--config", config(directory.path()).to_str().unwrap()]);
+    let rtsp = format!("rtsp://{}/live/rtsp", server.rtsp.unwrap());
+    let (clip, again) = (clip(), (TIMES - 1).to_string());
+    let source = frames_of(directory.path(), "source", &clip);
+    for (path, to, form) in [
+        ("live/rtmp", server.url("live/rtmp"), &["-f", "flv"][..]),
+        ("live/rtsp", rtsp, &["-f", "rtsp", "-rtsp_transport", "tcp"][..]),
+    ] {
+        let from =
+            ["-nostdin", "-v", "error", "-stream_loop", &again, "-i", clip.to_str().unwrap(), "-c", "copy"];
+        let run = Command::new("ffmpeg").args(from).args(form).arg(to).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let mine = |r: &Value| r["path"] == path;
+        let ended = || recordings(&server, "finished").into_iter().find(mine);
+        let finished = wait_for("the recording's end", ended);
+        let recorded = frames_of(directory.path(), "recorded", Path::new(finished["file"].as_str().unwrap()));
+        let pictures = (source.video.len() * TIMES, recorded.video.len());
+        assert_eq!(pictures.0, pictures.1, "{path}: pictures are missing");
+        // ffmpeg never sends the very last sounds over RTSP.
+        let sounds = (source.audio.len() * TIMES, recorded.audio.len());
+        assert!(sounds.1 <= sounds.0 && sounds.1 + 8 >= sounds.0, "{path}: {sounds:?} sounds");
+    }
+    server.stop();
+}
+
 #[test]
 fn what_a_crash_leaves_plays() {
     if !installed(&["ffmpeg", "ffprobe"]) {

@@ -233,13 +233,13 @@ fn attend(shared: &Arc<Shared>) {
     }
     // A strong reference would keep the server's state alive for ever: the hub is part of it.
     let (weak, runtime) = (Arc::downgrade(shared), tokio::runtime::Handle::current());
-    shared.hub.on_publish(Box::new(move |observe| {
+    shared.hub.on_publish(Box::new(move |keep| {
         let Some(shared) = weak.upgrade() else { return };
         let _inside = runtime.enter();
         if segments {
-            hls::run(observe(), &shared);
+            hls::run(keep(), &shared);
         }
-        if records && record::run(observe(), &shared).is_err() {
+        if records && record::run(keep(), &shared).is_err() {
             tracing::warn!("a stream is not recorded: the recording before it is still being closed");
         }
     }));

@@ -1,9 +1,12 @@
 //! The hub: streams by path, one publisher each, any number of viewers.
 //!
 //! It does no I/O and reads no clock. A publisher appends frames to its stream's ring; each viewer is a cursor
-//! into it. Nobody waits for anybody: a viewer that lies too far behind is moved to the newest key frame.
+//! into it. Nobody waits for a viewer: one that lies too far behind is moved to the newest key frame. The server's
+//! own parts (recording, segments) keep everything: who publishes faster than real time is read no faster than they
+//! take it.
 
 mod item;
+mod keep;
 mod publisher;
 mod ring;
 #[cfg(test)]
@@ -12,7 +15,7 @@ mod viewer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use media::Track;
@@ -20,6 +23,7 @@ use model::Protocol;
 use session::Time;
 
 pub use item::{Item, What};
+use keep::Keeper;
 pub use publisher::Publisher;
 use ring::Ring;
 pub use viewer::{Piece, Took, Viewer};
@@ -92,7 +96,7 @@ impl Elapsed {
     }
 }
 
-/// Called with every new publisher's stream, before its first frame; it may ask for observers.
+/// Called with every new publisher's stream, before its first frame; it may ask for keepers.
 pub type Hook = Box<dyn Fn(&mut dyn FnMut() -> Viewer) + Send + Sync>;
 
 /// One path's stream.
@@ -103,6 +107,8 @@ pub struct Stream {
     viewers: Mutex<Vec<Arc<Signal>>>,
     /// Those of `viewers` that are part of the server itself.
     observers: AtomicUsize,
+    /// True while the publisher waits for its keepers.
+    held: AtomicBool,
     /// The form most viewers get, as [`Form::pack`] writes it; 0 for none.
     form: AtomicU64,
     /// Bytes of clients that have ended.
@@ -215,6 +221,7 @@ impl Hub {
             ring: RwLock::default(),
             viewers: Mutex::default(),
             observers: AtomicUsize::new(0),
+            held: AtomicBool::new(false),
             form: AtomicU64::new(0),
             totals: Arc::default(),
         });
@@ -260,7 +267,7 @@ impl Hub {
         publisher.append(What::Begin, 0);
         publisher.flush();
         if let Some(hook) = self.hook.get() {
-            hook(&mut || self.observe(path, Arc::default()));
+            hook(&mut || self.keep(path));
         }
         Ok(publisher)
     }
@@ -270,6 +277,18 @@ impl Hub {
         let mut viewer = self.watch(path, signal);
         viewer.observer = true;
         viewer.stream.observers.fetch_add(1, Ordering::Relaxed);
+        viewer
+    }
+
+    /// An observer that is to have every frame: the media time a viewer may lie behind does not hold for it, and
+    /// [`Publisher::may_go_on`] says when to wait for it.
+    pub fn keep(self: &Arc<Self>, path: &str) -> Viewer {
+        let mut viewer = self.observe(path, Arc::default());
+        let keeper = Arc::new(Keeper::at(viewer.next));
+        let mut ring = viewer.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+        ring.keepers.push(Arc::clone(&keeper));
+        drop(ring);
+        viewer.keeper = Some(keeper);
         viewer
     }
 
@@ -295,6 +314,7 @@ impl Hub {
             dropped: 0,
             told: 0,
             observer: false,
+            keeper: None,
         }
     }
 

@@ -125,6 +125,7 @@ impl Drop for Publisher {
         {
             let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
             ring.publisher = None;
+            ring.held_back = None;
             ring.ended = Some(self.hub.latest());
         }
         self.flush();

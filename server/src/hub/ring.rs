@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::item::{Item, Setup, What};
+use super::keep::Keeper;
 use super::{Bounds, PublisherSnapshot};
+use crate::signal::Signal;
 
 /// Frames in order, bounded in bytes and in media time. Positions count from the stream's first item on and
 /// never come back.
@@ -28,6 +30,10 @@ pub struct Ring {
     pub elapsed: u64,
     /// Codec configuration and metadata as they stand.
     pub setup: Arc<Setup>,
+    /// Those who are to have every item.
+    pub keepers: Vec<Arc<Keeper>>,
+    /// The publisher's signal, once it had to wait for them.
+    pub held_back: Option<Arc<Signal>>,
 }
 
 impl Ring {
@@ -68,6 +74,14 @@ impl Ring {
         (behind && goal > position).then_some(goal)
     }
 
+    /// What the items cost that the slowest keeper has not had, about: all of a ring's items as if alike.
+    pub fn waits_for_keepers(&self) -> usize {
+        let Some(next) = self.keepers.iter().map(|keeper| keeper.next()).min() else { return 0 };
+        let waiting = usize::try_from(self.end().saturating_sub(next)).unwrap_or(usize::MAX);
+        let part = self.cost.saturating_mul(waiting.min(self.items.len()));
+        part.checked_div(self.items.len()).unwrap_or(0)
+    }
+
     /// Appends an item, and lets go of what is beyond the bounds.
     pub fn push(&mut self, item: Arc<Item>, bounds: &Bounds) {
         match &item.what {
@@ -100,8 +114,8 @@ impl Ring {
         self.items.shrink_to_fit();
     }
 
-    /// True where the front item has to go: beyond the bytes or the time in any case, beyond the lag that is
-    /// allowed to viewers where nobody new would start there.
+    /// True where the front item has to go: beyond the bytes in any case; beyond the time unless a keeper has not had
+    /// it; beyond the lag that is allowed to viewers where nobody new would start there either.
     fn is_over(&self, bounds: &Bounds) -> bool {
         if self.items.len() <= 1 {
             return false;
@@ -109,7 +123,8 @@ impl Ring {
         let Some(front) = self.items.front() else { return false };
         let age = self.elapsed.saturating_sub(front.elapsed);
         let needed = self.last_key.is_some_and(|key| key <= self.first);
-        self.cost > bounds.bytes || age > bounds.time || (age > bounds.lag && !needed)
+        let aged = age > bounds.time || (age > bounds.lag && !needed);
+        self.cost > bounds.bytes || (aged && !self.keepers.iter().any(|keeper| keeper.next() <= self.first))
     }
 
     fn drop_front(&mut self) {

@@ -9,7 +9,7 @@ use model::Protocol;
 use session::Time;
 
 use super::{Bounds, Busy, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer};
-use crate::signal::{DATA, Signal};
+use crate::signal::{DATA, ROOM, Signal};
 
 const BOUNDS: Bounds = Bounds { bytes: 64 << 20, total: 1 << 30, time: 30_000, lag: 5_000 };
 
@@ -439,4 +439,46 @@ fn blocks_are_written_once_for_each_form() {
     assert_eq!(c.as_ptr(), d.as_ptr());
     assert_eq!((c[8], c[12 + 128], c.len()), (2, 0xc6, 12 + 305 + 2));
     assert_eq!(Form::unpack(other.pack()), Some(other));
+}
+
+#[test]
+fn who_keeps_everything_is_never_moved_on_and_holds_the_publisher_back() {
+    let hub = Hub::new(Bounds { bytes: 100_000, ..BOUNDS });
+    let mut cam = Cam::start(&hub, "live/a");
+    let mut keeper = Eye { viewer: hub.keep("live/a"), signal: Arc::default() };
+    let mut other = Eye::open(&hub, "live/a");
+    assert_eq!(keeper.see(), other.see());
+    let signal = Arc::new(Signal::default());
+    cam.size = 900;
+    // Far more media time than a viewer may lie behind, in few bytes.
+    for second in 0..20 {
+        cam.picture(second * 1000, second % 5 == 0);
+    }
+    assert!(cam.publisher.may_go_on(&signal));
+    let all: Vec<_> =
+        (0..20).map(|s| format!("{}{}", if s % 5 == 0 { 'K' } else { 'v' }, s * 1000)).collect();
+    assert_eq!(keeper.see().split_whitespace().filter(|w| !w.contains('@')).collect::<Vec<_>>(), all);
+    assert_eq!((keeper.viewer.dropped(), other.see().contains("K0 ")), (0, false));
+
+    // Half a ring of bytes: the publisher is held until the keeper goes on, and told.
+    let fill = |cam: &mut Cam, from: i64| {
+        let sent = (from..from + 1000).find(|at| {
+            cam.picture(*at, *at == from);
+            !cam.publisher.may_go_on(&signal)
+        });
+        assert!(sent.is_some(), "never held");
+    };
+    fill(&mut cam, 20_000);
+    assert_eq!(signal.take(ROOM), 0);
+    let mut few = Vec::new();
+    keeper.take(1, &mut few);
+    assert_eq!((few.len(), signal.take(ROOM)), (1, ROOM));
+    keeper.see();
+    assert!(cam.publisher.may_go_on(&signal));
+
+    // One that leaves holds nobody, whatever it has not had; the time holds again then.
+    fill(&mut cam, 22_000);
+    drop(keeper);
+    assert_eq!(signal.take(ROOM), ROOM);
+    assert!(cam.publisher.may_go_on(&signal));
 }

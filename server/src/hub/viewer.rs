@@ -8,6 +8,7 @@ use bytes::Bytes;
 use media::{Kind, Track};
 
 use super::item::{Item, Setup, What};
+use super::keep::Keeper;
 use super::ring::Ring;
 use super::{Hub, Stream};
 use crate::signal::{DATA, Signal};
@@ -33,6 +34,8 @@ pub struct Viewer {
     pub(super) told: u64,
     /// True for a part of the server.
     pub(super) observer: bool,
+    /// For one that is to have every frame.
+    pub(super) keeper: Option<Arc<Keeper>>,
 }
 
 /// Whether pictures can be handed out.
@@ -109,9 +112,21 @@ impl Viewer {
     /// Hands what is new to `sink`, which returns the bytes it made of it, until they are at least `limit`.
     pub fn take(&mut self, limit: usize, sink: &mut dyn FnMut(Piece<'_>) -> usize) -> Took {
         let stream = Arc::clone(&self.stream);
-        let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(goal) = ring.move_on(self.next, self.hub.bounds.lag)
-            && let Some(turn) = self.jump(&ring, goal)
+        let before = self.next;
+        let took = {
+            let ring = stream.ring.read().unwrap_or_else(PoisonError::into_inner);
+            self.take_from(&ring, limit, sink)
+        };
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| self.next != before) {
+            keeper.moved(self.next, &stream);
+        }
+        took
+    }
+
+    fn take_from(&mut self, ring: &Ring, limit: usize, sink: &mut dyn FnMut(Piece<'_>) -> usize) -> Took {
+        let lag = if self.keeper.is_some() { u64::MAX } else { self.hub.bounds.lag };
+        if let Some(goal) = ring.move_on(self.next, lag)
+            && let Some(turn) = self.jump(ring, goal)
         {
             return turn;
         }
@@ -222,6 +237,12 @@ impl Drop for Viewer {
         self.stream.remove_viewer(&self.signal);
         if self.observer {
             self.stream.observers.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(keeper) = self.keeper.take() {
+            let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
+            ring.keepers.retain(|other| !Arc::ptr_eq(other, &keeper));
+            drop(ring);
+            self.stream.let_go();
         }
         self.hub.leave(&self.stream);
     }

@@ -33,7 +33,7 @@ pub(crate) fn start(path: &str, shared: &Arc<Shared>) -> Result<(), Refusal> {
     if !shared.hub.list().iter().any(|s| *s.path == *path && s.publisher.is_some()) {
         return Err(Refusal::NoStream);
     }
-    run(shared.hub.observe(path, Arc::default()), shared)
+    run(shared.hub.keep(path), shared)
 }
 
 /// Records what `viewer` sees, in a task of its own.
@@ -93,7 +93,7 @@ async fn record(
         let now = shared.clock.now();
         let mut writes = true;
         for step in session.take() {
-            writes &= writer.send(step, now);
+            writes &= writer.send(step, now).await;
         }
         if over || !writes {
             break;

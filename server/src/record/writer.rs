@@ -4,14 +4,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::session::Time;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::session::Step;
 use super::{Entry, State};
@@ -20,22 +21,27 @@ use crate::server::Shared;
 /// Steps and bytes that may wait for the disk.
 const QUEUE: usize = 256;
 const QUEUE_BYTES: usize = 64 << 20;
+/// How long a recording waits for a disk that is behind. Its stream's publisher waits with it only if it sends more
+/// than half a ring in that time.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Files that one recording may have: codecs that change more often are not worth following.
 const MOST_FILES: u32 = 200;
 /// Names that are tried for a file.
 const TRIES: u32 = 1_000;
 
-/// What the thread is sent: a step, and when it happened.
+/// What the thread is sent: a step, when it happened, and the bytes it holds of the queue's.
 struct Order {
     step: Step,
     time: Time,
-    bytes: usize,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The sending side.
 pub struct Writer {
-    queue: Option<SyncSender<Order>>,
-    waiting: Arc<AtomicUsize>,
+    queue: Option<Sender<Order>>,
+    room: Arc<Semaphore>,
+    /// How long to wait for room: not at all from the moment patience ran out until there is room again.
+    patience: Duration,
     thread: Option<JoinHandle<()>>,
     /// Fragments that the disk was too slow for.
     pub dropped: u64,
@@ -46,51 +52,44 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread of one stream's recording.
     pub fn start(path: &Arc<str>, directory: &Path, shared: Arc<Shared>) -> io::Result<Self> {
-        let (queue, orders) = sync_channel(QUEUE);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let scribe = Scribe {
-            path: Arc::clone(path),
-            directory: place(directory, path)?,
-            shared,
-            waiting: Arc::clone(&waiting),
-            open: None,
-            files: 0,
-        };
+        let (queue, orders) = channel(QUEUE);
+        let directory = place(directory, path)?;
+        let scribe = Scribe { path: Arc::clone(path), directory, shared, open: None, files: 0 };
         let (lives, ended) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("record".to_owned()).spawn(move || {
-            scribe.run(&orders);
+            scribe.run(orders);
             drop(lives);
         })?;
-        Ok(Self { queue: Some(queue), waiting, thread: Some(thread), dropped: 0, ended })
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        let (queue, thread) = (Some(queue), Some(thread));
+        Ok(Self { queue, room, patience: PATIENCE, thread, dropped: 0, ended })
     }
 
-    /// Hands on a step without waiting; false where the thread has given up.
-    pub fn send(&mut self, step: Step, time: Time) -> bool {
+    /// Hands on a step, and waits a little where the disk is behind; false where the thread has given up.
+    pub async fn send(&mut self, step: Step, time: Time) -> bool {
         let Some(queue) = &self.queue else { return false };
         let bytes = match &step {
             Step::Write(pieces, ..) => pieces.iter().fold(0usize, |n, p| n.saturating_add(p.len())),
             _ => 0,
         };
-        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        let full = bytes > 0 && waiting > 0 && waiting.saturating_add(bytes) > QUEUE_BYTES;
-        let sent = if full {
-            Err(TrySendError::Full(()))
-        } else {
-            queue.try_send(Order { step, time, bytes }).map_err(|error| match error {
-                TrySendError::Full(_) => TrySendError::Full(()),
-                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
-            })
+        // What is larger than the queue goes alone.
+        let bytes = u32::try_from(bytes.min(QUEUE_BYTES)).unwrap_or(u32::MAX);
+        let place = async {
+            let slot = queue.reserve().await.ok()?;
+            Some((Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?, slot))
         };
-        if sent.is_err() {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        match sent {
-            Ok(()) => true,
-            Err(TrySendError::Full(())) => {
+        match tokio::time::timeout(self.patience, place).await {
+            Ok(Some((room, slot))) => {
+                slot.send(Order { step, time, _room: room });
+                self.patience = PATIENCE;
+                true
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.patience = Duration::ZERO;
                 self.dropped = self.dropped.saturating_add(1);
                 true
             }
-            Err(TrySendError::Disconnected(())) => false,
         }
     }
 
@@ -123,7 +122,6 @@ struct Scribe {
     path: Arc<str>,
     directory: PathBuf,
     shared: Arc<Shared>,
-    waiting: Arc<AtomicUsize>,
     open: Option<Open>,
     files: u32,
 }
@@ -137,9 +135,8 @@ struct Open {
 }
 
 impl Scribe {
-    fn run(mut self, orders: &Receiver<Order>) {
-        for order in orders {
-            self.waiting.fetch_sub(order.bytes, Ordering::Relaxed);
+    fn run(mut self, mut orders: Receiver<Order>) {
+        while let Some(order) = orders.blocking_recv() {
             if let Err(error) = self.step(order.step, order.time) {
                 self.give_up(&error, order.time);
                 return;

@@ -115,7 +115,8 @@ impl Connection {
 
     /// Ready when something was read, pending when there is nothing to read or no wish to.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        if !self.link.may_read(&self.outbox) {
+        let held = self.publishing.as_ref().is_some_and(|p| !p.may_go_on(&self.link.client.signal));
+        if held || !self.link.may_read(&self.outbox) {
             return Poll::Pending;
         }
         scratch(|buffer| {

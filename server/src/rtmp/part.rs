@@ -1,5 +1,7 @@
 //! What a client wants, and what becomes of it.
 
+use std::sync::Arc;
+
 use media::Unit;
 use media::flv::Demuxer;
 use session::rtmp::{Action, Event, MediaKind, Refusal};
@@ -7,6 +9,7 @@ use session::rtmp::{Action, Event, MediaKind, Refusal};
 use super::connection::Connection;
 use super::form::Form;
 use crate::hub::{Publisher, Viewer};
+use crate::signal::Signal;
 
 /// A client that publishes.
 #[derive(Debug)]
@@ -19,6 +22,11 @@ pub(super) struct Publishing {
 impl Publishing {
     pub fn flush_if_due(&mut self) {
         self.publisher.flush_if_due();
+    }
+
+    /// False where it has to wait for those who keep all of it.
+    pub fn may_go_on(&self, signal: &Arc<Signal>) -> bool {
+        self.publisher.may_go_on(signal)
     }
 }
 

@@ -126,7 +126,9 @@ impl Connection {
                 return end;
             }
             self.account();
-            let (reads, writes) = (self.link.may_read(&self.egress.outbox), !self.egress.outbox.is_empty());
+            let held = self.publishing.as_ref().is_some_and(|p| !p.may_go_on(&self.link.client.signal));
+            let reads = !held && self.link.may_read(&self.egress.outbox);
+            let writes = !self.egress.outbox.is_empty();
             let mask = EVICT | SHUTDOWN | ROOM | if all { DATA } else { 0 };
             let deadline = self.deadline().map(|at| Instant::from_std(self.link.shared.clock.instant(at)));
             let packet = tokio::select! {

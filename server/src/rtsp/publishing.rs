@@ -1,6 +1,7 @@
 //! A client that publishes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use media::Unit;
@@ -12,6 +13,7 @@ use super::egress::Egress;
 use super::playing::CNAME;
 use crate::hub::Publisher;
 use crate::registry::Reception;
+use crate::signal::Signal;
 
 #[derive(Debug)]
 pub(super) struct Publishing {
@@ -79,6 +81,11 @@ impl Publishing {
         let alive = if rtcp { ingest.rtcp(now, track, &payload) } else { ingest.rtp(now, track, payload) };
         self.push();
         alive
+    }
+
+    /// False where one over TCP has to wait for those who keep all of it; datagrams wait for nobody.
+    pub fn may_go_on(&self, signal: &Arc<Signal>) -> bool {
+        self.is_udp() || self.publisher.may_go_on(signal)
     }
 
     /// When [`tick`](Self::tick) has something to do.
