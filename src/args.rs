@@ -93,6 +93,7 @@ pub struct Demo {
 
 /// Arguments of `serve`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = crate::commands::serve::faults())]
 pub struct Serve {
     /// A configuration file; flags override it. With one, RTMP and the API are
     /// served and what else it names; without one, everything.
@@ -125,6 +126,10 @@ pub struct Serve {
     /// Bytes after which the tap grows no further, such as 500MiB [default: no bound].
     #[arg(long, value_name = "N", value_parser = bytes, requires = "tap")]
     pub tap_size: Option<u64>,
+    /// Break a protocol on purpose, as listed below; may be given again. `list`
+    /// tells all about each.
+    #[arg(long, value_name = "ID")]
+    pub fault: Vec<String>,
 }
 
 /// An address to listen on, or off.

@@ -50,17 +50,20 @@ expect = [{ who = "tv", pictures = "> 5", frames_missing = 0 }]
 #[test]
 fn scenarios_that_ship_are_met_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
-    let smoke = scenarios("smoke");
+    let (smoke, broken) = (scenarios("smoke"), scenarios("broken"));
     let output = run(
         directory.path(),
-        &[&smoke, "--jobs", "3", "--out", "out", "--json", "all.json", "--junit", "all.xml"],
+        &[&smoke, &broken, "--jobs", "4", "--out", "out", "--json", "all.json", "--junit", "all.xml"],
     );
     let verdicts: Value =
         serde_json::from_slice(&std::fs::read(directory.path().join("all.json")).unwrap()).unwrap();
     let cases = verdicts["cases"].as_array().unwrap();
     let bad: Vec<_> = cases.iter().filter(|case| case["verdict"] != "pass").collect();
     assert_eq!(output.status.code(), Some(0), "{}\n{bad:#?}", err(&output));
-    assert!(cases.len() > 60 && bad.is_empty());
+    assert!(cases.len() > 90 && bad.is_empty());
+    let id = "broken/marker-missing:rules.rtp.marker.video";
+    let caught = cases.iter().find(|case| case["rule"] == id).unwrap();
+    assert!(caught["got"].as_str().unwrap().starts_with("rtp.marker.video: "), "{caught}");
     let run_directory = directory.path().join("out/smoke/rtmp-to-all");
     for file in ["run.json", "run.jsonl", "junit.xml", "index.html", "verdicts.json", "capture.pcapng"] {
         assert!(run_directory.join(file).metadata().unwrap().len() > 0, "{file}");
@@ -90,6 +93,14 @@ fn mistakes_and_empty_selections_have_their_codes() {
     let said = err(&output);
     assert!(said.contains("wrong.toml:7:27: there is no client \"vt\"") && said.contains("^^^^"), "{said}");
     assert_eq!(run(directory.path(), &["nowhere.toml"]).status.code(), Some(2));
+    let faulty = format!("target = {{ use = \"reference\", faults = [\"hls.map-mising\"] }}\n{SHORT}");
+    let output = run(directory.path(), &[&write(directory.path(), "faulty.toml", &faulty)]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = err(&output);
+    assert!(
+        said.contains("faulty.toml:1:41: the reference server has no fault") && said.contains("map-missing"),
+        "{said}"
+    );
     let right = write(directory.path(), "right.toml", SHORT);
     assert_eq!(run(directory.path(), &[&right, "--only", "other*"]).status.code(), Some(4));
     let listed = run(directory.path(), &[&right, "--list"]);

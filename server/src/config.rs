@@ -26,6 +26,8 @@
 //! [limits]
 //! connections = 10000
 //! ```
+//!
+//! `faults = ["rtp.marker-missing"]` at the top has the server break the protocols on purpose: see [`fault`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -36,6 +38,7 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use crate::fault::{self, Fault};
 use crate::units::{Amount, Span};
 
 /// Everything the server can be told.
@@ -55,6 +58,8 @@ pub struct Config {
     pub tap: Option<TapConfig>,
     /// Bounds on what clients may use.
     pub limits: Limits,
+    /// How the protocols are broken on purpose.
+    pub faults: Vec<&'static Fault>,
 }
 
 /// The RTMP listener and its tuning.
@@ -181,6 +186,7 @@ impl Default for Config {
             record: Record { dir: None, auto: true },
             tap: None,
             limits: Limits::default(),
+            faults: Vec::new(),
         }
     }
 }
@@ -328,6 +334,7 @@ fn from_file(file: FileConfig) -> Config {
     if let Some(limits) = file.limits {
         limits.over(&mut config.limits);
     }
+    config.faults = file.faults.into_iter().map(|named| named.0).collect();
     config
 }
 
@@ -341,6 +348,20 @@ struct FileConfig {
     record: Option<FileRecord>,
     tap: Option<FileTap>,
     limits: Option<FileLimits>,
+    #[serde(default)]
+    faults: Vec<Named>,
+}
+
+/// A fault by its id.
+struct Named(&'static Fault);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(d)?;
+        let known = || fault::all().map(|fault| fault.id).collect::<Vec<_>>().join(", ");
+        let unknown = || D::Error::custom(format!("there is no fault {id:?}; there are {}", known()));
+        fault::find(&id).map(Self).ok_or_else(unknown)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -568,6 +589,15 @@ mod tests {
         assert_eq!(config.hls, Hls { listen: None, ..Hls::default() });
         let error = Config::parse("rtsp = \"localhost\"\n", "t").unwrap_err().to_string();
         assert!(error.starts_with("t:1:8: \"localhost\" is no address"), "{error}");
+    }
+
+    #[test]
+    fn faults_are_named_by_their_ids() {
+        let config = Config::parse("faults = [\"rtp.marker-missing\", \"hls.map-missing\"]\n", "t").unwrap();
+        let ids: Vec<_> = config.faults.iter().map(|fault| fault.id).collect();
+        assert_eq!(ids, ["rtp.marker-missing", "hls.map-missing"]);
+        let error = Config::parse("faults = [\"rtp.marker\"]\n", "t").unwrap_err().to_string();
+        assert!(error.starts_with("t:1:10: there is no fault \"rtp.marker\"; there are rtmp."), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod budget;
 mod clock;
 pub mod config;
 mod driver;
+pub mod fault;
 mod hls;
 mod http;
 mod hub;

@@ -14,6 +14,7 @@ use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::driver::Accepting;
+use crate::fault;
 use crate::hls::Hls;
 use crate::hub::{Bounds, Hub, PublisherSnapshot, StreamState};
 use crate::limited::Limited;
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) tap: Option<Tap>,
     /// The pair of ports for RTP and RTCP, where RTSP is served.
     pub(crate) rtp: Option<Arc<rtsp::Ports>>,
+    /// What faults do to the answers of HLS, where one is on.
+    pub(crate) hls_fault: Option<fault::hls::Breaker>,
     limited: Limited,
 }
 
@@ -180,6 +183,7 @@ impl Server {
             tap,
             rtp: ports.as_ref().map(|(ports, _)| Arc::clone(ports)),
             limited: Limited::default(),
+            hls_fault: fault::hls::Breaker::new(&config.faults),
             config,
         });
         let (stop, stopped) = watch::channel(false);

@@ -30,13 +30,15 @@ pub fn run(args: &Rules, common: &Common) -> Ended {
     Ok(Code::Expected)
 }
 
-/// Names near this one, as the end of a sentence; empty where there is none.
+/// Requirements near this one, as the end of a sentence; empty where there is none.
 pub fn did_you_mean(name: &str) -> String {
-    let mut near: Vec<(f64, &str)> = spec::ALL
-        .iter()
-        .map(|r| (strsim::jaro_winkler(name, r.id), r.id))
-        .filter(|(s, _)| *s > 0.8)
-        .collect();
+    near(name, spec::ALL.iter().map(|requirement| requirement.id))
+}
+
+/// Names of these near this one, as the end of a sentence; empty where there is none.
+pub fn near<'a>(name: &str, of: impl Iterator<Item = &'a str>) -> String {
+    let mut near: Vec<(f64, &str)> =
+        of.map(|known| (strsim::jaro_winkler(name, known), known)).filter(|(s, _)| *s > 0.8).collect();
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     near.dedup();
     let names: Vec<&str> = near.into_iter().take(3).map(|(_, id)| id).collect();

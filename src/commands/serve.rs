@@ -2,15 +2,22 @@
 
 use std::net::Ipv6Addr;
 
+use reports::text;
 use server::config::{Config, HLS_PORT, RTSP_PORT, TapConfig};
+use server::fault::{self, Fault};
 use server::{Ready, Server};
 
+use super::rules::near;
 use crate::args::{Common, Serve};
 use crate::exit::{Code, Ended, Failure};
 use crate::{logging, output, progress};
 
 /// Runs the server until it is asked to stop.
 pub fn run(args: Serve, common: &Common) -> Ended {
+    if args.fault.iter().any(|id| id == "list") {
+        output::print(&table(common))?;
+        return Ok(Code::Expected);
+    }
     let config = config(args)?;
     logging::to_stderr(common);
     super::runtime()?.block_on(serve(config, common))
@@ -44,7 +51,37 @@ fn config(args: Serve) -> Result<Config, Failure> {
         let snap = snap.map_err(|_| Failure::usage("--tap-snap: more than a packet can hold"))?;
         config.tap = Some(TapConfig { file, snap, size: args.tap_size.unwrap_or(0) });
     }
+    for id in &args.fault {
+        let ids = || fault::all().map(|fault| fault.id);
+        let unknown = || format!("there is no fault {id}{}\n\n{}", near(id, ids()), faults());
+        config.faults.push(fault::find(id).ok_or_else(unknown).map_err(Failure::usage)?);
+    }
     Ok(config)
+}
+
+/// The faults there are, a line each.
+pub fn faults() -> String {
+    let lines = fault::all().map(|fault| format!("  {:<28} {}", fault.id, fault.title));
+    format!("Faults:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// All about each fault.
+fn table(common: &Common) -> String {
+    let row = |fault: &'static Fault| text::Fault {
+        id: fault.id.to_owned(),
+        title: fault.title.to_owned(),
+        does: fault.does.to_owned(),
+        breaks: fault.breaks.iter().map(|requirement| requirement.id.to_owned()).collect(),
+    };
+    let rows: Vec<_> = fault::all().map(row).collect();
+    text::faults(&rows, &output::text_options(common))
+}
+
+/// What everybody has to know who looks at a server with faults.
+fn warning(faults: &[&'static Fault]) -> String {
+    let mut lines = vec!["BROKEN ON PURPOSE: this server breaks the protocols as it was told to.".to_owned()];
+    lines.extend(faults.iter().map(|fault| format!("fault {}: {}", fault.id, fault.does)));
+    lines.join("\n")
 }
 
 /// What is served without a configuration file: everything, on the standard ports.
@@ -57,6 +94,9 @@ fn standard() -> Config {
 
 async fn serve(config: Config, common: &Common) -> Ended {
     let tap = config.tap.as_ref().map(|t| t.file.display().to_string());
+    if !config.faults.is_empty() {
+        output::say(&warning(&config.faults));
+    }
     let server = Server::start(config).await.map_err(Failure::environment)?;
     for ready in server.ready() {
         output::say(&format!("listening {} {}", ready.protocol, ready.address));

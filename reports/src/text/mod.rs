@@ -2,6 +2,7 @@
 
 mod clients;
 mod conversations;
+mod faults;
 mod findings;
 mod page;
 mod run;
@@ -14,6 +15,7 @@ use crate::clients::{observed_s, payload, with_role, with_severity};
 use crate::figures::{self, count, plural, span};
 use page::Page;
 
+pub use faults::{Fault, faults};
 pub use run::{run, run_in};
 pub use scenarios::{Ran, scenarios};
 pub use verdicts::{Detail, Entry, catalogue, explanation, github, verdicts};

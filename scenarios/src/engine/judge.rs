@@ -107,7 +107,7 @@ impl Court<'_> {
                 let title = format!("it ends: {}", is.name());
                 self.of_clients(expect.line, who, "outcome", &title, is.name(), |_, actor| ended(actor, *is));
             }
-            Want::Rules { globs, findings } => self.rules(expect.line, globs, findings),
+            Want::Rules { globs, except, findings } => self.rules(expect.line, globs, except, findings),
             Want::Record { path, duration, pictures } => {
                 self.recording(expect.line, path, duration.as_ref(), pictures.as_ref());
             }
@@ -214,15 +214,20 @@ impl Court<'_> {
         found
     }
 
-    fn rules(&mut self, line: usize, globs: &[String], findings: &Bound) {
-        let id = format!("rules.{}", globs.join(" "));
-        let title = format!("conformance rules {} are broken {findings} times", globs.join(" "));
+    fn rules(&mut self, line: usize, globs: &[String], except: &[String], findings: &Bound) {
+        let mut which = globs.join(" ");
+        if !except.is_empty() {
+            which = format!("{which} except {}", except.join(" "));
+        }
+        let id = format!("rules.{which}");
+        let title = format!("conformance rules {which} are broken {findings} times");
         let want = format!("{findings} sessions that break one");
         let Some(traced) = self.traced else {
             let got = "nothing was captured".to_owned();
             return self.add(case(&id, line, Verdict::Inconclusive, &title, &want, got));
         };
-        let selected = traced.rules.iter().filter(|rule| globs.iter().any(|glob| matches(glob, &rule.rule)));
+        let is_one = |globs: &[String], rule: &&Case| globs.iter().any(|glob| matches(glob, &rule.rule));
+        let selected = traced.rules.iter().filter(|rule| is_one(globs, rule) && !is_one(except, rule));
         let broken: Vec<&Case> =
             selected.filter(|rule| matches!(rule.verdict, Verdict::Fail | Verdict::Warn)).collect();
         let sessions: u64 = broken.iter().map(|rule| rule.sessions.fail + rule.sessions.warn).sum();

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use server::fault::Fault;
 use server::{ClientSnapshot, Config, RunningServer, Server};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
@@ -27,8 +28,6 @@ pub const RECORDINGS: &str = "recordings";
 pub enum TargetError {
     /// The reference server did not start.
     Reference(server::StartError),
-    /// A fault that nobody knows.
-    Fault(String),
     /// A file or a socket that the target needs.
     Io(String, io::Error),
     /// The program could not be started.
@@ -45,7 +44,6 @@ impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reference(error) => write!(f, "the reference server did not start: {error}"),
-            Self::Fault(id) => write!(f, "the reference server has no fault {id:?}"),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Start(line, error) => write!(f, "the target `{line}` could not be started: {error}"),
             Self::Ended(how, words) if words.is_empty() => {
@@ -100,7 +98,7 @@ impl Up {
         Ok(Self { urls: parsed, reference: None, program: None })
     }
 
-    async fn reference(faults: &[String], record: bool, dir: &Path) -> Result<Self, TargetError> {
+    async fn reference(faults: &[&'static Fault], record: bool, dir: &Path) -> Result<Self, TargetError> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut config = Config { api: Some(any), ..Config::default() };
         config.rtmp.listen = Some(any);
@@ -108,9 +106,7 @@ impl Up {
         config.rtsp.rtp = 0;
         config.hls.listen = Some(any);
         config.record.dir = record.then(|| dir.join(RECORDINGS));
-        if let Some(unknown) = faults.first() {
-            return Err(TargetError::Fault(unknown.clone()));
-        }
+        config.faults = faults.to_vec();
         let server = Server::start(config).await.map_err(TargetError::Reference)?;
         let schemes = [("rtmp", "rtmp"), ("rtsp", "rtsp"), ("hls", "http")];
         let urls = server.ready().iter().filter_map(|ready| {

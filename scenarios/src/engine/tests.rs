@@ -72,6 +72,45 @@ async fn every_kind_of_expectation_can_pass_and_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fault_breaks_is_found_and_said_and_what_it_keeps_can_be_wanted() {
+    let found = verdicts(
+        r#"
+        title = "a server with a fault"
+        target = { use = "reference", faults = ["rtmp.reply-to-nobody"] }
+        clients.cam = { speaks = "rtmp", role = "publisher", path = "live/a" }
+        clients.tv  = { speaks = "rtmp", path = "live/a" }
+        steps = [
+            { at = "0s", who = "cam", do = "publish" },
+            { at = "300ms", who = "tv", do = "play" },
+            { at = "1500ms", who = "cam", do = "stop" },
+        ]
+        expect = [
+            { rules = "rtmp.command.*", findings = ">= 1" },
+            { rules = "rtmp.command.*", findings = 0 },
+            { rules = "*", except = "rtmp.command.*" },
+            { rules = "*", except = "rtmp.command.*", findings = ">= 1" },
+            { rules = "*", except = "rtsp.* rtmp.status.*" },
+        ]
+        "#,
+    )
+    .await;
+    let rules: Vec<_> = found.iter().filter(|(rule, ..)| rule.starts_with("rules.")).collect();
+    let told: Vec<_> = rules.iter().map(|(rule, verdict, _)| (rule.as_str(), *verdict)).collect();
+    let want = [
+        ("rules.rtmp.command.*", Verdict::Pass),
+        ("rules.rtmp.command.*#2", Verdict::Fail),
+        ("rules.* except rtmp.command.*", Verdict::Pass),
+        ("rules.* except rtmp.command.*#2", Verdict::Fail),
+        ("rules.* except rtsp.* rtmp.status.*", Verdict::Fail),
+    ];
+    assert_eq!(told, want, "{found:#?}");
+    for broken in [&rules[0], &rules[1], &rules[4]] {
+        assert!(broken.2.starts_with("rtmp.command.result-transaction-id: "), "{broken:?}");
+    }
+    assert_eq!([&rules[2].2, &rules[3].2], ["none is broken"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_freeze_read_slowly_come_back_and_are_cut_off_as_they_are_told() {
     let found = verdicts(
         r#"

@@ -56,6 +56,8 @@ pub enum Want {
     Rules {
         /// Globs of rule ids.
         globs: Vec<String>,
+        /// Globs of those that are left out.
+        except: Vec<String>,
         /// How many sessions may break one of them.
         findings: Bound,
     },
@@ -174,6 +176,7 @@ const KEYS: &[&str] = &[
     "codecs",
     "outcome",
     "rules",
+    "except",
     "findings",
     "record",
     "duration",
@@ -282,8 +285,18 @@ fn codecs(reader: &Reader<'_>, names: Vec<(String, Range<usize>)>) -> Vec<String
 
 fn rules(fields: &Fields<'_, '_>) -> Option<Want> {
     let reader = fields.reader;
-    only(fields, "rules", &["findings"]);
-    let node = fields.get("rules")?;
+    only(fields, "rules", &["except", "findings"]);
+    let globs = globs(reader, fields.get("rules")?)?;
+    let except = fields.get("except").map_or(Some(Vec::new()), |node| self::globs(reader, node))?;
+    let findings = match fields.get("findings") {
+        Some(node) => reader.bound(node, Unit::Count)?,
+        None => Bound::exactly(Unit::Count, 0.0),
+    };
+    Some(Want::Rules { globs, except, findings })
+}
+
+/// Globs that each mean a rule.
+fn globs(reader: &Reader<'_>, node: &Node<'_>) -> Option<Vec<String>> {
     let globs: Vec<String> = reader.text(node)?.split_whitespace().map(str::to_owned).collect();
     let ids = || analyzer::rules::all().map(|rule| rule.requirement.id);
     for glob in &globs {
@@ -295,11 +308,7 @@ fn rules(fields: &Fields<'_, '_>) -> Option<Want> {
     if globs.is_empty() {
         reader.wrong(node.span(), "no rule is named; \"*\" names all");
     }
-    let findings = match fields.get("findings") {
-        Some(node) => reader.bound(node, Unit::Count)?,
-        None => Bound::exactly(Unit::Count, 0.0),
-    };
-    Some(Want::Rules { globs, findings })
+    Some(globs)
 }
 
 fn record(fields: &Fields<'_, '_>, clients: &[(Client, Range<usize>)]) -> Option<Want> {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use server::fault::{self, Fault};
+
+use super::mistake::suggest;
 use super::reader::{Fields, Node, Reader};
 
 /// Whom the clients talk to.
@@ -9,8 +12,8 @@ use super::reader::{Fields, Node, Reader};
 pub enum Target {
     /// The reference server, started in this process on free ports.
     Reference {
-        /// Faults it injects, by id.
-        faults: Vec<String>,
+        /// Faults it injects.
+        faults: Vec<&'static Fault>,
         /// Whether it records what is published.
         record: bool,
     },
@@ -83,9 +86,25 @@ fn reference(fields: &Fields<'_, '_>) -> Option<Target> {
     only(fields, &["use", "faults", "record"]);
     let reader = fields.reader;
     reader.choice(fields.get("use")?, "server", &[("reference", ())])?;
-    let faults = fields.get("faults").map_or(Some(Vec::new()), |node| reader.texts(node))?;
+    let faults = fields.get("faults").map_or(Some(Vec::new()), |node| faults(reader, node))?;
     let record = fields.get("record").map_or(Some(false), |node| reader.boolean(node))?;
-    Some(Target::Reference { faults: faults.into_iter().map(|(id, _)| id).collect(), record })
+    Some(Target::Reference { faults, record })
+}
+
+fn faults(reader: &Reader<'_>, node: &Node<'_>) -> Option<Vec<&'static Fault>> {
+    let known = |(id, span): (String, std::ops::Range<usize>)| {
+        let found = fault::find(&id);
+        if found.is_none() {
+            let help = suggest(&id, fault::all().map(|fault| fault.id));
+            let help =
+                help.unwrap_or_else(|| "streamgauge serve --fault list tells what there is".to_owned());
+            reader.note(span, format!("the reference server has no fault {id:?}"), Some(help));
+        }
+        found
+    };
+    // Every mistake is told, not only the first.
+    let found: Vec<_> = reader.texts(node)?.into_iter().map(known).collect();
+    found.into_iter().collect()
 }
 
 fn command(fields: &Fields<'_, '_>) -> Option<Target> {

@@ -59,6 +59,18 @@ fn the_example_of_the_documentation_is_a_plan() {
     assert_eq!(plan.length(), Duration::from_secs(20));
 }
 
+#[test]
+fn faults_and_rules_left_out_are_read() {
+    let text = LATE
+        .replace("faults = []", r#"faults = ["rtp.marker-missing", "hls.map-missing"]"#)
+        .replace("findings = 0", r#"except = "hls.map.* hls.live.*", findings = 0"#);
+    let plan = parse(&text).unwrap_or_else(|e| panic!("{e}"));
+    let Target::Reference { faults, .. } = plan.target else { panic!() };
+    assert_eq!(faults.iter().map(|f| f.id).collect::<Vec<_>>(), ["rtp.marker-missing", "hls.map-missing"]);
+    let Want::Rules { globs, except, .. } = &plan.expect[4].want else { panic!("{:?}", plan.expect[4]) };
+    assert_eq!((globs.join(" "), except.join(" ")), ("rtmp.* hls.*".into(), "hls.map.* hls.live.*".into()));
+}
+
 /// Each mistake of a file: where it is and how its lines end.
 fn mistakes(text: &str) -> Vec<(usize, usize, String)> {
     let all = parse(text).unwrap_err();
@@ -92,6 +104,14 @@ fn every_mistake_is_shown_with_its_place_and_what_was_meant() {
             r#""rtmp.* hsl.*""#,
             "no rule is called \"hsl.*\"",
         ),
+        (
+            "faults = []",
+            r#"faults = ["rtp.marker"]"#,
+            r#""rtp.marker""#,
+            "did you mean \"rtp.marker-missing\"?",
+        ),
+        ("faults = []", r#"faults = "qq""#, r#""qq""#, "--fault list tells what there is"),
+        ("findings = 0", r#"except = "hls.ma""#, r#""hls.ma""#, "no rule is called \"hls.ma\""),
         (r#"record = "live/a""#, r#"record = "live/b""#, r#""live/b""#, "did you mean \"live/a\"?"),
         ("\"sample:h264-aac\"", "\"sample:h265\"", "\"sample:h265\"", "the clip inside the program is"),
         (r#"capture = "full""#, r#"capture = "ful""#, r#""ful""#, "did you mean \"full\"?"),

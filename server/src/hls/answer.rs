@@ -15,6 +15,7 @@ use super::request::{Asked, COOKIE_NAME, PARAMETER, agent, cookie, parameter};
 use super::viewers::{Asker, Visit, is_name};
 use super::{Live, playlist};
 use crate::config::HlsSession;
+use crate::fault::hls::Playlist;
 use crate::server::Shared;
 
 /// How long a request for a list waits for the first segment.
@@ -127,7 +128,13 @@ async fn file<B>(
         visit.session.watches(&shared.registry);
     }
     match bytes {
-        Some(bytes) => media(request.headers(), &asked.file, bytes, &live),
+        Some(bytes) => {
+            let bytes = match &shared.hls_fault {
+                None => bytes,
+                Some(fault) => fault.file(&asked.file, bytes),
+            };
+            media(request.headers(), &asked.file, bytes, &live)
+        }
         None => list(kind, &asked, &live, visit, shared).await,
     }
 }
@@ -187,8 +194,12 @@ async fn list(kind: File, asked: &Asked, live: &Live, visit: &Visit, shared: &Sh
             return response;
         }
     };
+    let mut list = Playlist { text, content: PLAYLIST };
+    if let Some(fault) = &shared.hls_fault {
+        fault.playlist(&mut list);
+    }
     // A list names its viewer, and changes with every segment.
-    let mut response = respond(StatusCode::OK, PLAYLIST, "private, no-cache", Bytes::from(text));
+    let mut response = respond(StatusCode::OK, list.content, "private, no-cache", Bytes::from(list.text));
     if mode == HlsSession::Cookie && kind == File::Multivariant {
         let path: String = asked.path.split('/').map(escaped).collect::<Vec<_>>().join("/");
         set(

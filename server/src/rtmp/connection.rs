@@ -13,6 +13,7 @@ use session::rtmp::{Action, Input, Output, Reason, Server};
 use super::form::Form;
 use super::part::{Publishing, Viewing};
 use crate::driver::{Accepting, End, Link, Outbox, SLICE, TAKE, Timer, scratch};
+use crate::fault::rtmp::Breaker;
 use crate::hub::{Piece, Took};
 use crate::signal::{DATA, EVICT, ROOM, SHUTDOWN};
 
@@ -29,6 +30,7 @@ pub(super) struct Connection {
     pub(super) wanted: Option<Viewing>,
     session: Server,
     outbox: Outbox,
+    fault: Option<Box<Breaker>>,
     timer: Timer,
     /// When the session wants to be woken.
     wake: Option<Time>,
@@ -44,6 +46,7 @@ impl Connection {
             wanted: None,
             session,
             outbox: Outbox::default(),
+            fault: Breaker::new(&link.shared.config.faults),
             timer: Timer::default(),
             wake: None,
             link,
@@ -202,7 +205,10 @@ impl Connection {
         loop {
             while let Some(output) = self.session.poll() {
                 match output {
-                    Output::Send(bytes) => self.outbox.push_control(bytes),
+                    Output::Send(bytes) => self.outbox.push_control(match &mut self.fault {
+                        None => bytes,
+                        Some(fault) => fault.messages(bytes),
+                    }),
                     Output::WakeAt(at) => self.wake = Some(at),
                     Output::Event(event) => answers.extend(self.event(event)),
                     Output::Close(reason) => self.close(reason),

@@ -19,6 +19,7 @@ use super::playing::Playing;
 use super::ports::{Packet, Ports, Way, way};
 use super::publishing::Publishing;
 use crate::driver::{Accepting, End, Link, TAKE, raised, scratch};
+use crate::fault::rtsp::Breaker;
 use crate::hub::Took;
 use crate::signal::{DATA, EVICT, ROOM, SHUTDOWN};
 
@@ -66,7 +67,7 @@ impl Connection {
         let (route, arrived) = way();
         Self {
             session: Server::new(config, link.seed, now),
-            egress: Egress::new(link.peer),
+            egress: Egress::new(link.peer, Breaker::new(&link.shared.config.faults)),
             pacer: Pacer::new(now),
             link,
             ports,
@@ -335,7 +336,7 @@ impl Connection {
         loop {
             while let Some(output) = self.session.poll() {
                 match output {
-                    Output::Send(bytes) => self.egress.outbox.push_control(bytes),
+                    Output::Send(bytes) => self.egress.answer(bytes),
                     Output::WakeAt(at) => self.wake = Some(at),
                     Output::Event(event) => answers.extend(self.event(event)),
                     Output::Close(reason) => self.close(reason),

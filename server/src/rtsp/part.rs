@@ -173,7 +173,7 @@ impl Connection {
             let now = self.link.now().as_millis();
             publishing.finish(now);
             // The last count stays in the metrics for a while.
-            let receptions = publishing.report(now, &mut Egress::new(self.link.remote));
+            let receptions = publishing.report(now, &mut Egress::new(self.link.remote, None));
             receptions.into_iter().for_each(|reception| self.link.client.reported(reception));
         }
         self.playing = None;

@@ -114,7 +114,8 @@ impl Playing {
         let mut bytes = 0usize;
         for piece in item.packets.get_or_init(|| packetize(frame, MAX_PAYLOAD)) {
             let header = sender.header(timestamp, piece);
-            bytes = bytes.saturating_add(egress.packet(*carry, false, &header, piece.payload.clone()));
+            bytes =
+                bytes.saturating_add(egress.rtp(*carry, frame.track.kind(), header, piece.payload.clone()));
         }
         bytes
     }
@@ -153,7 +154,7 @@ impl Playing {
     fn say(&self, egress: &mut Egress, words: impl Fn(&Sender, &Anchor) -> Bytes) {
         let Some(anchor) = &self.anchor else { return };
         for (sender, carry) in self.senders.values() {
-            egress.packet(*carry, true, &[], words(sender, anchor));
+            egress.rtcp(*carry, words(sender, anchor));
         }
     }
 }
@@ -204,7 +205,7 @@ mod tests {
         playing.set_up(1, channels(1), 8);
         playing.watch(hub.watch("live/a", Arc::new(Signal::default())));
         let starts = playing.starts();
-        let mut egress = Egress::new(address);
+        let mut egress = Egress::new(address, None);
         playing.take(usize::MAX, Duration::from_secs(1_700_000_000), &mut egress);
 
         let mut bytes = Vec::new();

@@ -107,7 +107,7 @@ impl Publishing {
     pub fn report(&mut self, now: u64, egress: &mut Egress) -> Vec<Reception> {
         for (place, carry) in &self.carries {
             if let Some(report) = self.ingest.report(now, *place, self.ssrc, CNAME) {
-                egress.packet(*carry, true, &[], report);
+                egress.rtcp(*carry, report);
             }
         }
         let heard = self.carries.keys().filter_map(|place| self.ingest.heard(*place));
