@@ -73,7 +73,7 @@ fn scenarios_that_ship_are_met_side_by_side() {
 
 #[test]
 fn peers_behave_as_their_list_of_known_failures_says() {
-    if !installed(&["ffmpeg", "nginx"]) {
+    if !installed(&["ffmpeg", "nginx", common::peer::GSTREAMER]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

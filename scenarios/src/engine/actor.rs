@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::program::Program;
-use super::target::fill;
 use crate::client::{
     Abort, ClientConfig, ClientError, ClientRole, How, Place, Prepared, Seen, Viewed, publish, publish_rtsp,
     told, watch, watch_hls, watch_retina, watch_rml, watch_rtsp,
@@ -77,6 +76,8 @@ pub struct Stage {
     pub tap: Option<Tap>,
     /// Directory of the run.
     pub dir: PathBuf,
+    /// Directory of the scenario.
+    pub home: PathBuf,
     /// Grows everything random.
     pub seed: u64,
     /// What they call themselves.
@@ -350,8 +351,13 @@ fn start(line: &str, client: &Client, url: &StreamUrl, stage: &Stage, name: &str
         Speaks::Hls => format!("{}/index.m3u8", url.plain()),
         _ => url.plain(),
     };
-    let names = BTreeMap::from([("url", url), ("media", whole(media)), ("dir", whole(stage.dir.clone()))]);
-    Program::start(&fill(line, &names), &stage.dir, &stage.dir.join(format!("{name}.log")))
+    let names = BTreeMap::from([
+        ("url", url),
+        ("media", whole(media)),
+        ("dir", whole(stage.dir.clone())),
+        ("here", whole(stage.home.clone())),
+    ]);
+    Program::start(line, &names, &stage.dir, &stage.dir.join(format!("{name}.log")))
         .map_err(|error| format!("`{line}` could not be started: {error}"))
 }
 

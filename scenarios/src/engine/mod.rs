@@ -130,7 +130,7 @@ pub async fn run(
     };
     let target = target(scenario);
     let up = tokio::select! {
-        up = Up::start(&target, &options.targets, &options.out) => up?,
+        up = Up::start(&target, &scenario.home, &options.targets, &options.out) => up?,
         _ = interrupted.wait_for(|stop| *stop) => {
             return Err(EngineError::Capture("interrupted before the target was ready".to_owned()));
         }
@@ -261,6 +261,7 @@ impl<'a> Show<'a> {
         let stage = Stage {
             tap,
             dir: options.out.clone(),
+            home: scenario.home.clone(),
             seed: options.seed.unwrap_or(scenario.seed),
             agent: GENERATOR.to_owned(),
         };

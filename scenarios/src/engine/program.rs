@@ -1,6 +1,6 @@
 //! A program that is no part of this one: started in a group of its own, heard, and surely ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,6 +23,14 @@ const WORDS: usize = 3;
 const LONGEST: usize = 400;
 /// Bytes of a log after which a program is no longer written down.
 const LOG: u64 = 16 << 20;
+
+/// What stands for each `{name}`.
+pub type Names<'a> = BTreeMap<&'a str, String>;
+
+/// Text with each `{name}` replaced that is known; other braces stay.
+pub fn fill(text: &str, names: &Names<'_>) -> String {
+    names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+}
 
 /// A running program. Dropping it kills it and what it started.
 #[derive(Debug)]
@@ -48,10 +56,12 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
 }
 
 impl Program {
-    /// Starts a command line in a directory; what it prints goes into `log`.
-    pub fn start(line: &str, directory: &Path, log: &Path) -> io::Result<Self> {
+    /// Starts a command line in a directory, its words split as a shell does before each `{name}` in them is replaced;
+    /// what it prints goes into `log`.
+    pub fn start(line: &str, names: &Names<'_>, directory: &Path, log: &Path) -> io::Result<Self> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "the command line is empty");
         let words = shlex::split(line).ok_or_else(wrong)?;
+        let words: Vec<String> = words.iter().map(|word| fill(word, names)).collect();
         let (name, arguments) = words.split_first().ok_or_else(wrong)?;
         let mut child = Command::new(name)
             .args(arguments)

@@ -1,6 +1,5 @@
 //! The server of a scenario: ours in this process, somebody's that is up, or a program that is started.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,7 +11,7 @@ use server::{ClientSnapshot, Config, RunningServer, Server};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::program::Program;
+use super::program::{Names, Program, fill};
 use crate::script::{Command, Ready, Speaks, Target};
 use crate::url::{Scheme, StreamUrl, TargetUrl};
 
@@ -71,14 +70,19 @@ pub struct Up {
 }
 
 impl Up {
-    /// Brings the target up, or looks whether it is. `instead` are URLs to use instead of what the scenario says; files
-    /// go into `dir`.
-    pub async fn start(target: &Target, instead: &[String], dir: &Path) -> Result<Self, TargetError> {
+    /// Brings the target of a scenario in the directory `home` up, or looks whether it is. `instead` are URLs to use
+    /// instead of what the scenario says; files go into `dir`.
+    pub async fn start(
+        target: &Target,
+        home: &Path,
+        instead: &[String],
+        dir: &Path,
+    ) -> Result<Self, TargetError> {
         match target {
             _ if !instead.is_empty() => Self::running(instead).await,
             Target::Running(urls) => Self::running(urls).await,
             Target::Reference { faults, record } => Self::reference(faults, *record, dir).await,
-            Target::Command(command) => Self::command(command, dir).await,
+            Target::Command(command) => Self::command(command, home, dir).await,
         }
     }
 
@@ -116,7 +120,7 @@ impl Up {
         Ok(Self { urls: urls.collect(), reference: Some(server), program: None })
     }
 
-    async fn command(command: &Command, dir: &Path) -> Result<Self, TargetError> {
+    async fn command(command: &Command, here: &Path, dir: &Path) -> Result<Self, TargetError> {
         let home = dir.join("target");
         let failed = |what: &Path| {
             let what = what.display().to_string();
@@ -124,20 +128,21 @@ impl Up {
         };
         std::fs::create_dir_all(&home).map_err(failed(&home))?;
         let home = home.canonicalize().map_err(failed(&home))?;
-        let mut names: BTreeMap<&str, String> = BTreeMap::new();
+        let mut names = Names::new();
         let ports =
             free_ports(command.ports.len()).map_err(|e| TargetError::Io("a free port".to_owned(), e))?;
         for (name, port) in command.ports.iter().zip(ports) {
             names.insert(name, port.to_string());
         }
         names.insert("dir", home.display().to_string());
+        let here = here.canonicalize().unwrap_or_else(|_| here.to_owned());
+        names.insert("here", here.display().to_string());
         for (name, content) in &command.files {
             let file = home.join(name);
             std::fs::write(&file, fill(content, &names)).map_err(failed(&file))?;
         }
-        let line = fill(&command.line, &names);
-        let started = Program::start(&line, &home, &dir.join("target.log"));
-        let mut program = started.map_err(|error| TargetError::Start(line, error))?;
+        let started = Program::start(&command.line, &names, &home, &dir.join("target.log"));
+        let mut program = started.map_err(|error| TargetError::Start(fill(&command.line, &names), error))?;
         let ready = ready(&command.ready, &names, &mut program);
         let outcome = timeout(command.patience, ready).await;
         let urls = command.urls.iter().filter_map(|url| TargetUrl::parse(&fill(url, &names)).ok());
@@ -198,11 +203,6 @@ pub async fn resolve(url: &TargetUrl) -> io::Result<SocketAddr> {
     lookup_host(url.host()).await?.next().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
-/// Text with each `{name}` replaced that is known; other braces stay.
-pub fn fill(text: &str, names: &BTreeMap<&str, String>) -> String {
-    names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
-}
-
 /// Ports that nobody used just now; all are held until the last is found, so that they differ.
 fn free_ports(n: usize) -> io::Result<Vec<u16>> {
     let held: io::Result<Vec<TcpListener>> =
@@ -210,7 +210,7 @@ fn free_ports(n: usize) -> io::Result<Vec<u16>> {
     held?.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
 }
 
-async fn ready(ready: &Ready, names: &BTreeMap<&str, String>, program: &mut Program) -> Result<(), String> {
+async fn ready(ready: &Ready, names: &Names<'_>, program: &mut Program) -> Result<(), String> {
     match ready {
         Ready::Line(words) => program.says(words).await,
         Ready::Tcp(port) => {

@@ -107,7 +107,7 @@ pub enum With {
     /// The crate retina.
     Retina,
     /// A program. `{url}` stands for what to publish to or to play, `{media}` for the file, `{dir}` for a directory of its
-    /// own.
+    /// own, `{here}` for the scenario's.
     Program(String),
 }
 

@@ -34,6 +34,8 @@ use reader::{Fields, Reader};
 pub struct Scenario {
     /// One line that says what it is about.
     pub title: String,
+    /// The directory of its file.
+    pub home: PathBuf,
     /// Grows everything that is random.
     pub seed: u64,
     /// Whom the clients talk to.
@@ -136,6 +138,7 @@ fn read(fields: &Fields<'_, '_>, beside: &Path) -> Option<Scenario> {
     };
     Some(Scenario {
         title: title?,
+        home: beside.to_owned(),
         seed: seed?,
         target: target?,
         capture: capture?,

@@ -27,7 +27,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// What to run, words split as a shell does; `{NAME}` stands for a port of [`ports`](Self::ports), `{dir}` for a
-    /// directory of its own.
+    /// directory of its own, `{here}` for the scenario's.
     pub line: String,
     /// When clients may come.
     pub ready: Ready,
