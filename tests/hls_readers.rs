@@ -199,6 +199,9 @@ struct Stage<'a> {
     rates: BTreeMap<u64, f64>,
 }
 
+/// So many tags behind a key frame there were sound and another picture.
+const BEHIND: usize = 5;
+
 impl Stage<'_> {
     fn fetch(&self, file: &str) -> Answer {
         get(self.server.hls, &format!("/{}/{file}", self.path))
@@ -228,7 +231,7 @@ impl Stage<'_> {
         self.lists.push(list);
     }
 
-    /// Publishes the clip, and looks at the list after every key frame and at the end.
+    /// Publishes the clip, and looks at the list behind every key frame and at the end.
     #[track_caller]
     fn publish(&mut self, tags: &[Tag]) {
         let (app, key) = self.path.split_once('/').unwrap();
@@ -236,7 +239,9 @@ impl Stage<'_> {
         let mut end = self.lists.last().map(List::end);
         for (at, tag) in tags.iter().enumerate() {
             publisher.send(tag).unwrap();
-            let cuts = tag.is_key_frame() && tags[..at].iter().any(Tag::is_key_frame);
+            // A segment is complete as soon as the sound behind it has come, and a picture with which it leaves the hub.
+            let behind = at.saturating_sub(BEHIND);
+            let cuts = tags[behind].is_key_frame() && tags[..behind].iter().any(Tag::is_key_frame);
             if cuts {
                 if end.is_none() {
                     let index = get(self.server.hls, &format!("/{}/index.m3u8", self.path)).text();

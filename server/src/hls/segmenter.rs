@@ -1,10 +1,11 @@
 //! Frames to segments that begin with key frames. No I/O, no clock: times come in as arguments.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use media::mp4::{Fragment, Fragmenter, carries, init_section, picture_size};
+use media::mp4::{Fragmenter, carries, init_section, picture_size};
 use media::{Frame, Kind, Track};
 use time::OffsetDateTime;
 
@@ -55,6 +56,15 @@ pub struct About {
     pub frame_rate: Option<f64>,
 }
 
+/// A segment that is cut: it may take the next sound to finish its bytes.
+#[derive(Debug)]
+struct Closing {
+    opening: Option<Bytes>,
+    size: Option<(u16, u16)>,
+    date: OffsetDateTime,
+    broken: bool,
+}
+
 /// Cuts one publisher's frames into segments.
 #[derive(Debug)]
 pub struct Segmenter {
@@ -76,6 +86,8 @@ pub struct Segmenter {
     last_key: u64,
     /// Where the open segment begins, in dates.
     date: Option<OffsetDateTime>,
+    /// Segments that are cut and not finished yet.
+    closing: VecDeque<Closing>,
     made: Vec<Made>,
 }
 
@@ -98,6 +110,7 @@ impl Segmenter {
             broken: false,
             last_key,
             date: None,
+            closing: VecDeque::new(),
             made,
         }
     }
@@ -166,6 +179,7 @@ impl Segmenter {
         if let Some(open) = &mut self.open {
             open.push(frame);
         }
+        self.finished();
     }
 
     /// The publisher has left: what is held becomes the last segment.
@@ -186,8 +200,7 @@ impl Segmenter {
 
     fn cut(&mut self, next: Option<&Frame>) {
         let Some(open) = &mut self.open else { return };
-        let Some(fragment) = open.cut(next) else { return };
-        let Fragment { duration, key, .. } = fragment;
+        let Some(duration) = open.cut(next) else { return self.finished() };
         let tracks = open.tracks();
         let opening = Bytes::from(init_section(&tracks, &[]).0);
         let news = self.opening.as_ref() != Some(&opening);
@@ -198,24 +211,35 @@ impl Segmenter {
         let date = self.date.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let step = time::Duration::microseconds(i64::try_from(duration).unwrap_or(i64::MAX));
         self.date = date.checked_add(step);
-        self.made.push(Made {
+        self.closing.push_back(Closing {
             opening: news.then_some(opening),
-            bytes: fragment.to_bytes(),
-            micros: duration.max(1),
+            size: tracks.iter().find_map(|t| picture_size(t)),
             date: millisecond(date),
-            key,
             broken: std::mem::take(&mut self.broken),
-            about: About {
-                codecs: fragment.codecs,
-                size: tracks.iter().find_map(|t| picture_size(t)),
-                frame_rate: fragment.frame_rate,
-            },
         });
+        self.finished();
+    }
+
+    /// Makes segments of what is finished.
+    fn finished(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        while let Some(fragment) = open.take() {
+            let Some(Closing { opening, size, date, broken }) = self.closing.pop_front() else { return };
+            self.made.push(Made {
+                opening,
+                bytes: fragment.to_bytes(),
+                micros: fragment.duration.max(1),
+                date,
+                key: fragment.key,
+                broken,
+                about: About { codecs: fragment.codecs, size, frame_rate: fragment.frame_rate },
+            });
+        }
     }
 }
 
 fn open_is_empty(open: Option<&Fragmenter>) -> bool {
-    open.is_some_and(|open| open.held() == 0)
+    open.is_some_and(Fragmenter::is_fresh)
 }
 
 fn millisecond(date: OffsetDateTime) -> OffsetDateTime {

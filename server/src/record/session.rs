@@ -41,9 +41,22 @@ pub struct Session {
 }
 
 #[derive(Debug)]
+// There are few of them, and one of the two is nearly always the larger.
+#[allow(clippy::large_enum_variant)]
 enum Open {
-    Mp4 { fragmenter: Fragmenter, lengths: Option<Lengths>, begun: bool, early: VecDeque<Frame> },
+    Mp4(Mp4),
     Flv(Flv),
+}
+
+#[derive(Debug)]
+struct Mp4 {
+    fragmenter: Fragmenter,
+    /// The edits of its tracks, from the first cut on.
+    edits: Option<Vec<u64>>,
+    /// Where the file says how long it is, once it is begun.
+    lengths: Option<Lengths>,
+    begun: bool,
+    early: VecDeque<Frame>,
 }
 
 impl Session {
@@ -56,7 +69,7 @@ impl Session {
         }
         let fits = self.tracks.iter().all(|t| carries(t));
         let goes_on = match &mut self.open {
-            Some(Open::Mp4 { fragmenter, .. }) => fits && fragmenter.extend(&self.tracks),
+            Some(Open::Mp4(mp4)) => fits && mp4.fragmenter.extend(&self.tracks),
             Some(Open::Flv(flv)) => flv.extend(&self.tracks),
             None => false,
         };
@@ -65,9 +78,7 @@ impl Session {
         }
         self.finish();
         self.open = if fits {
-            let begun =
-                |fragmenter| Open::Mp4 { fragmenter, lengths: None, begun: false, early: VecDeque::new() };
-            Fragmenter::new(&self.tracks).map(begun)
+            Fragmenter::new(&self.tracks).map(|fragmenter| Open::Mp4(Mp4::new(fragmenter)))
         } else {
             Some(Open::Flv(Flv::new(&self.tracks)))
         };
@@ -78,40 +89,16 @@ impl Session {
         match &mut self.open {
             None => {}
             Some(Open::Flv(flv)) => flv.frame(frame, &mut self.steps),
-            Some(Open::Mp4 { fragmenter, begun, early, .. }) => {
-                let key = frame.key && (frame.track.kind() == Kind::Video || !fragmenter.has_video());
-                if !*begun && !key {
-                    if frame.track.kind() == Kind::Audio {
-                        if early.len() >= EARLY {
-                            early.pop_front();
-                        }
-                        early.push_back(frame.clone());
-                    }
-                    return;
-                }
-                // A picture may come later than sound of the same time; only what was before it has no place here.
-                let mut early = std::mem::take(early);
-                early.retain(|sound| sound.dts_ms() >= frame.dts_ms());
-                let length = if *begun { fragmenter.length_before(frame) } else { 0 };
-                *begun = true;
-                if length >= ANY || (key && length >= KEY) || fragmenter.held_bytes() >= LARGEST {
-                    self.cut(Some(frame));
-                }
-                if let Some(Open::Mp4 { fragmenter, .. }) = &mut self.open {
-                    fragmenter.push(frame);
-                    early.iter().for_each(|sound| fragmenter.push(sound));
-                }
-            }
+            Some(Open::Mp4(mp4)) => mp4.frame(frame, &mut self.steps),
         }
     }
 
     /// The stream is over, or recording it is.
     pub fn finish(&mut self) {
-        self.cut(None);
         match self.open.take() {
-            Some(Open::Mp4 { lengths: Some(_), .. }) => self.steps.push(Step::Close),
+            Some(Open::Mp4(mp4)) => mp4.finish(&mut self.steps),
             Some(Open::Flv(flv)) => flv.finish(&mut self.steps),
-            _ => {}
+            None => {}
         }
     }
 
@@ -119,25 +106,69 @@ impl Session {
     pub fn take(&mut self) -> Vec<Step> {
         std::mem::take(&mut self.steps)
     }
+}
+
+impl Mp4 {
+    fn new(fragmenter: Fragmenter) -> Self {
+        Self { fragmenter, edits: None, lengths: None, begun: false, early: VecDeque::new() }
+    }
+
+    fn frame(&mut self, frame: &Frame, steps: &mut Vec<Step>) {
+        let key = frame.key && (frame.track.kind() == Kind::Video || !self.fragmenter.has_video());
+        if !self.begun && !key {
+            if frame.track.kind() == Kind::Audio {
+                if self.early.len() >= EARLY {
+                    self.early.pop_front();
+                }
+                self.early.push_back(frame.clone());
+            }
+            return;
+        }
+        // A picture may come later than sound of the same time; only what was before it has no place here.
+        let mut early = std::mem::take(&mut self.early);
+        early.retain(|sound| sound.dts_ms() >= frame.dts_ms());
+        let length = if self.begun { self.fragmenter.length_before(frame) } else { 0 };
+        self.begun = true;
+        if length >= ANY || (key && length >= KEY) || self.fragmenter.held_bytes() >= LARGEST {
+            self.cut(Some(frame));
+        }
+        self.fragmenter.push(frame);
+        early.iter().for_each(|sound| self.fragmenter.push(sound));
+        self.write(steps);
+    }
+
+    fn finish(mut self, steps: &mut Vec<Step>) {
+        self.cut(None);
+        self.write(steps);
+        if self.lengths.is_some() {
+            steps.push(Step::Close);
+        }
+    }
 
     fn cut(&mut self, next: Option<&Frame>) {
-        let Some(Open::Mp4 { fragmenter, lengths, .. }) = &mut self.open else { return };
-        let edits = lengths.is_none().then(|| fragmenter.begin_at_zero());
-        let Some(Fragment { head, data, .. }) = fragmenter.cut(next) else { return };
-        let mut bytes = Vec::with_capacity(data.len().saturating_add(2));
-        if lengths.is_none() {
-            let tracks = fragmenter.tracks();
-            let (init, places) = init_section(&tracks, &edits.unwrap_or_default());
-            bytes.push(Bytes::from(init));
-            *lengths = Some(places);
-            self.steps.push(Step::Open("mp4", tracks));
+        let fragmenter = &mut self.fragmenter;
+        self.edits.get_or_insert_with(|| fragmenter.begin_at_zero());
+        fragmenter.cut(next);
+    }
+
+    /// Writes what is finished.
+    fn write(&mut self, steps: &mut Vec<Step>) {
+        while let Some(Fragment { head, data, .. }) = self.fragmenter.take() {
+            let mut bytes = Vec::with_capacity(data.len().saturating_add(2));
+            if self.lengths.is_none() {
+                let tracks = self.fragmenter.tracks();
+                let (init, places) = init_section(&tracks, self.edits.as_deref().unwrap_or_default());
+                bytes.push(Bytes::from(init));
+                self.lengths = Some(places);
+                steps.push(Step::Open("mp4", tracks));
+            }
+            bytes.push(head);
+            bytes.extend(data);
+            let each = self.fragmenter.lengths();
+            let micros = each.iter().max().copied().unwrap_or(0);
+            let patches = self.lengths.iter().flat_map(|l| l.patches(&each));
+            let patches = patches.map(|(at, value)| (at, Bytes::copy_from_slice(&value))).collect();
+            steps.push(Step::Write(bytes, micros, patches));
         }
-        bytes.push(head);
-        bytes.extend(data);
-        let each = fragmenter.lengths();
-        let micros = each.iter().max().copied().unwrap_or(0);
-        let patches = lengths.iter().flat_map(|l| l.patches(&each));
-        let patches = patches.map(|(at, value)| (at, Bytes::copy_from_slice(&value))).collect();
-        self.steps.push(Step::Write(bytes, micros, patches));
     }
 }

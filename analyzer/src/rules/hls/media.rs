@@ -108,12 +108,17 @@ impl Times {
                 .unsure("whole frames are missing between two fragments, at the source or at the server");
         }
         tally.is(before.time.abs_diff(from) <= 1, at, || {
-            let ms = u128::from(before.time.abs_diff(from)).saturating_mul(1000);
-            let ms = ms.checked_div(u128::from(timescale)).unwrap_or(0);
+            let ticks = before.time.abs_diff(from);
+            let us =
+                u128::from(ticks).saturating_mul(1_000_000).checked_div(u128::from(timescale)).unwrap_or(0);
             let what = if before.time < from { "gap" } else { "overlap" };
             (
                 format!("tfdt {} for track {}, where the fragment before ended", before.time, track.1),
-                format!("{from}: {what} of {ms} ms"),
+                format!(
+                    "{from}: {what} of {ticks} ticks, {}.{:03} ms",
+                    us.div_euclid(1000),
+                    us.rem_euclid(1000)
+                ),
                 "fragments of a track do not join".to_owned(),
             )
         });

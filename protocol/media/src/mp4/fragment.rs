@@ -1,10 +1,12 @@
 //! Frames to fragments: one timeline for all tracks that begins at 0 and never runs backwards.
 //!
-//! A frame lasts until the decoding time of its successor, the last one of a fragment as long as the codec says or
-//! else as long as the one before. Where a publisher's times jump (forward by more than [`FORWARD`], back by more than
+//! A frame lasts until the decoding time of its successor, the last one of all as long as the codec says or else as long
+//! as the one before. A fragment that is cut before a picture waits until the sound's successor tells how long its last
+//! sound lasts, so that fragments join to the tick. Where a publisher's times jump (forward by more than [`FORWARD`], back by more than
 //! [`BACK`]), the timeline goes on as if nothing had happened: the jump is taken out, from every track alike, so that
 //! a camera that dreams of another day for one frame costs nothing but that. Steps back that are smaller are flattened.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +26,8 @@ const BACK: i64 = 1_000_000;
 const MICROS: u32 = 1_000_000;
 /// Microseconds a frame lasts of which nothing is known.
 const UNKNOWN: i64 = 40_000;
+/// Microseconds behind the expected end of a track's last frame in which its successor is waited for.
+const SUCCESSOR: i64 = 200_000;
 
 /// Collects frames, and cuts them into fragments.
 #[derive(Debug)]
@@ -31,15 +35,33 @@ pub struct Fragmenter {
     lanes: Vec<Lane>,
     sequence: u32,
     cut: bool,
+    /// True while nothing was pushed since the last cut.
+    fresh: bool,
     /// Where the open fragment begins on the timeline, in microseconds.
     start: i64,
     /// Largest end of any sample that was cut, in microseconds.
     end: i64,
+    waiting: Option<Waiting>,
+    done: VecDeque<Fragment>,
+}
+
+/// A fragment that was cut before it is known how long its last sound lasts.
+#[derive(Debug)]
+struct Waiting {
+    fragment: Fragment,
+    parts: Vec<Part>,
+    lane: usize,
+    /// When its last sound was decoded, in ticks.
+    last: i64,
+    /// Until where the timeline may come before it is given up, in microseconds.
+    until: i64,
 }
 
 /// A moof, the head of its mdat, and the data behind it.
 #[derive(Clone, Debug)]
 pub struct Fragment {
+    /// Its sequence number.
+    pub number: u32,
     /// moof and the head of mdat.
     pub head: Bytes,
     /// The frames' payloads, shared.
@@ -126,7 +148,16 @@ impl Fragmenter {
     /// For those of `tracks` that fragments can hold; `None` where there are none.
     pub fn new(tracks: &[Arc<Track>]) -> Option<Self> {
         let lanes: Vec<Lane> = tracks.iter().filter_map(Lane::new).collect();
-        (!lanes.is_empty()).then_some(Self { lanes, sequence: 0, cut: false, start: 0, end: 0 })
+        (!lanes.is_empty()).then_some(Self {
+            lanes,
+            sequence: 0,
+            cut: false,
+            fresh: true,
+            start: 0,
+            end: 0,
+            waiting: None,
+            done: VecDeque::new(),
+        })
     }
 
     /// Takes over a changed list of tracks, if nothing was cut yet and it only adds to what there is; otherwise false.
@@ -161,6 +192,11 @@ impl Fragmenter {
     /// True where one of the tracks is video.
     pub fn has_video(&self) -> bool {
         self.lanes.iter().any(|lane| lane.track.kind() == Kind::Video)
+    }
+
+    /// True where nothing was pushed since the last cut.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Frames that wait to be cut.
@@ -227,11 +263,20 @@ impl Fragmenter {
     pub fn push(&mut self, frame: &Frame) {
         let others = self.others();
         let beginning = others.now.is_none();
-        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.track == frame.track) else { return };
+        let Some(index) = self.lanes.iter().position(|lane| lane.track == frame.track) else { return };
+        let Some(lane) = self.lanes.get(index) else { return };
         let (at, offset) = lane.place(frame, &others);
+        let next = lane.decoding_time(frame, at, offset);
+        match &self.waiting {
+            Some(waiting) if at > waiting.until => self.give_up(),
+            Some(waiting) if waiting.lane == index => self.settle(next),
+            _ => {}
+        }
+        self.fresh = false;
         if beginning {
             (self.start, self.end) = (at, at);
         }
+        let Some(lane) = self.lanes.get_mut(index) else { return };
         // What comes before the beginning (audio that was sent behind the first picture) has no place.
         if at >= 0 {
             lane.push(frame, at, offset);
@@ -248,45 +293,60 @@ impl Fragmenter {
         others
     }
 
-    /// Cuts what was pushed into a fragment; `next` is the frame that will follow. `None` where nothing was pushed.
-    pub fn cut(&mut self, next: Option<&Frame>) -> Option<Fragment> {
+    /// The next fragment that was cut and is finished.
+    pub fn take(&mut self) -> Option<Fragment> {
+        self.done.pop_front()
+    }
+
+    /// Cuts what was pushed into a fragment; `next` is the frame that will follow, none at the end. Returns how long the
+    /// fragment lasts in microseconds, `None` where nothing was pushed. [`take`](Self::take) it when it is finished: at once
+    /// at the end, else with the next sound at the latest.
+    pub fn cut(&mut self, next: Option<&Frame>) -> Option<u64> {
+        self.give_up();
         if self.held() == 0 {
             return None;
         }
         let others = self.others();
         let key = self.lanes.iter().filter(|l| l.track.kind() == Kind::Video);
         let key = key.filter_map(|l| l.held.first()).all(|h| h.key);
-        self.sequence = self.sequence.wrapping_add(1);
-        self.cut = true;
         let (mut parts, mut data, mut frames) = (Vec::new(), Vec::new(), 0usize);
         let mut pictures = 0usize;
         let mut end = self.end;
+        let mut waits = None;
         // The duration that counts is video's where there is video.
         let leading = self.lanes.iter().position(|l| l.track.kind() == Kind::Video && !l.held.is_empty());
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             let follower = next.filter(|frame| frame.track == lane.track);
-            let follower =
-                follower.map(|frame| rescale(lane.place(frame, &others).0, MICROS, lane.entry.timescale));
-            let id = u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX);
+            let follower = follower.map(|frame| {
+                let (at, offset) = lane.place(frame, &others);
+                lane.decoding_time(frame, at, offset)
+            });
+            let last =
+                lane.last.filter(|_| next.is_some() && follower.is_none() && lane.entry.frame.is_some());
             frames = frames.saturating_add(lane.held.len());
             if lane.track.kind() == Kind::Video {
                 pictures = pictures.saturating_add(lane.held.len());
             }
-            let Some((part, stop)) = lane.cut(id, follower, &mut data) else { continue };
+            let Some((part, stop)) = lane.cut(part_id(index), follower, &mut data) else { continue };
             parts.push(part);
             let stop = rescale(stop, lane.entry.timescale, MICROS);
+            waits = last.map(|last| (index, last, stop.saturating_add(SUCCESSOR))).or(waits);
             end = match leading {
                 Some(lead) if lead == index => stop,
                 Some(lead) if lead < index => end,
                 _ => end.max(stop),
             };
         }
+        self.sequence = self.sequence.wrapping_add(1);
+        (self.cut, self.fresh) = (true, true);
         let end = end.max(self.start);
-        let fragment = Fragment {
-            head: Bytes::from(fragment_head(self.sequence, &parts)),
+        let duration = u64::try_from(end.saturating_sub(self.start)).unwrap_or(0);
+        let mut fragment = Fragment {
+            number: self.sequence,
+            head: Bytes::new(),
             data,
             start: u64::try_from(self.start).unwrap_or(0),
-            duration: u64::try_from(end.saturating_sub(self.start)).unwrap_or(0),
+            duration,
             frames,
             pictures,
             key,
@@ -294,8 +354,43 @@ impl Fragmenter {
             frame_rate: self.frame_rate(),
         };
         (self.start, self.end) = (end, end);
-        Some(fragment)
+        match waits {
+            Some((lane, last, until)) => self.waiting = Some(Waiting { fragment, parts, lane, last, until }),
+            None => {
+                fragment.head = Bytes::from(fragment_head(fragment.number, &parts));
+                self.done.push_back(fragment);
+            }
+        }
+        Some(duration)
     }
+
+    /// Finishes what waits with the duration that was expected.
+    fn give_up(&mut self) {
+        if let Some(Waiting { mut fragment, parts, .. }) = self.waiting.take() {
+            fragment.head = Bytes::from(fragment_head(fragment.number, &parts));
+            self.done.push_back(fragment);
+        }
+    }
+
+    /// Finishes what waits: its last sound lasts until `next`, in ticks.
+    fn settle(&mut self, next: i64) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let lasts = u32::try_from(next.saturating_sub(waiting.last)).ok().filter(|lasts| *lasts > 0);
+        let id = part_id(waiting.lane);
+        let part = waiting.parts.iter_mut().find(|part| part.track == id);
+        if let Some((sample, lasts)) = part.and_then(|part| part.samples.last_mut()).zip(lasts) {
+            sample.duration = lasts;
+        }
+        if let Some((_, end)) = self.lanes.get_mut(waiting.lane).and_then(|lane| lane.cut.as_mut()) {
+            *end = next;
+        }
+        self.give_up();
+    }
+}
+
+/// A track's number in fragments.
+fn part_id(lane: usize) -> u32 {
+    u32::try_from(lane.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
 impl Lane {
@@ -340,9 +435,8 @@ impl Lane {
         }
     }
 
-    fn push(&mut self, frame: &Frame, at: i64, offset: i64) {
-        self.raw = rescale(frame.dts, frame.track.clock, MICROS);
-        self.offset = Some(offset);
+    /// The decoding time in ticks of a frame that stands at `at` by the offset `offset`, both in microseconds.
+    fn decoding_time(&self, frame: &Frame, at: i64, offset: i64) -> i64 {
         let timescale = self.entry.timescale;
         let mut dts = if frame.track.clock == timescale {
             let base = rescale(offset, MICROS, timescale);
@@ -365,8 +459,15 @@ impl Lane {
         {
             dts = self.expected;
         }
+        self.last.map_or(dts, |last| dts.max(last.saturating_add(1)))
+    }
+
+    fn push(&mut self, frame: &Frame, at: i64, offset: i64) {
+        let timescale = self.entry.timescale;
+        let dts = self.decoding_time(frame, at, offset);
+        self.raw = rescale(frame.dts, frame.track.clock, MICROS);
+        self.offset = Some(offset);
         if let Some(last) = self.last {
-            dts = dts.max(last.saturating_add(1));
             self.step = dts.saturating_sub(last);
             if self.entry.size.is_some() {
                 self.cadence.step(self.step);
@@ -395,7 +496,8 @@ impl Lane {
     fn cut(&mut self, track: u32, follower: Option<i64>, data: &mut Vec<Bytes>) -> Option<(Part, i64)> {
         let first = self.held.first()?.dts;
         let expected = self.expected;
-        let end = follower.filter(|at| self.entry.frame.is_none() && self.last.is_some_and(|l| *at > l));
+        let last = self.held.last()?.dts;
+        let end = follower.filter(|at| *at > last);
         let end = end.unwrap_or(expected);
         let ends = self.held.iter().skip(1).map(|h| h.dts).chain([end]);
         let samples = self.held.iter().zip(ends).map(|(held, next)| Sample {

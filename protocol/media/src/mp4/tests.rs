@@ -42,11 +42,13 @@ fn through(fragmenter: &mut Fragmenter, frames: &[Frame]) -> (Bytes, Vec<Fragmen
     let mut fragments = Vec::new();
     for f in frames {
         if f.key && f.track.codec == Codec::H264 {
-            fragments.extend(fragmenter.cut(Some(f)));
+            fragmenter.cut(Some(f));
         }
         fragmenter.push(f);
+        fragments.extend(std::iter::from_fn(|| fragmenter.take()));
     }
-    fragments.extend(fragmenter.cut(None));
+    fragmenter.cut(None);
+    fragments.extend(std::iter::from_fn(|| fragmenter.take()));
     for fragment in &fragments {
         file.extend_from_slice(&fragment.to_bytes());
     }
@@ -141,7 +143,8 @@ fn a_track_that_is_announced_late_joins_only_before_the_first_cut() {
     assert!(fragmenter.extend(&[v.clone(), a.clone()]));
     assert_eq!(fragmenter.tracks(), [v.clone(), a.clone()]);
     fragmenter.push(&frame(&a, 10, 0, true, 1));
-    assert_eq!(fragmenter.cut(None).unwrap().frames, 2);
+    fragmenter.cut(None).unwrap();
+    assert_eq!(fragmenter.take().unwrap().frames, 2);
     assert!(!fragmenter.extend(std::slice::from_ref(&v)));
     assert!(fragmenter.extend(&[v, a, track(Codec::Mp3, &[], 1000)]), "what cannot be held does not count");
     assert!(Fragmenter::new(&[track(Codec::Mp3, &[], 1000)]).is_none());
@@ -158,7 +161,8 @@ fn a_file_can_begin_at_zero_whichever_track_comes_first() {
     let edits = fragmenter.begin_at_zero();
     assert_eq!(edits, [60 * 90, 0]);
     let mut file = init_section(&fragmenter.tracks(), &edits).0;
-    file.extend_from_slice(&fragmenter.cut(None).unwrap().to_bytes());
+    fragmenter.cut(None).unwrap();
+    file.extend_from_slice(&fragmenter.take().unwrap().to_bytes());
     let got = demuxed(Bytes::from(file));
     let first = |codec| got.iter().find(|f| f.track.codec == codec).map(|f| milliseconds(f).1);
     assert_eq!((first(Codec::H264), first(Codec::Aac)), (Some(20_000), Some(0)));
@@ -214,5 +218,33 @@ proptest! {
         let got = demuxed(file);
         prop_assert!(got.windows(2).all(|w| w[0].dts < w[1].dts));
         prop_assert!(got.iter().all(|f| f.pts >= f.dts));
+    }
+}
+
+/// Clocks in which sound comes a little early or late, as from a source that counted milliseconds.
+#[test]
+fn fragments_join_to_the_tick_although_sound_does_not_come_evenly() {
+    let (v, a) = (video(), track(Codec::Aac, &[0x11, 0x90], 48_000));
+    let mut frames: Vec<Frame> = (0..100).map(|n| frame(&v, n * 40, 0, n % 25 == 0, 1)).collect();
+    let jitter = [0, 16, -16, 5];
+    frames.extend((0..187usize).map(|n| frame(&a, n as i64 * 1024 + jitter[n % 4], 0, true, 2)));
+    frames.sort_by_key(|f| milliseconds(f).0);
+    let (file, fragments) = through(&mut Fragmenter::new(&[v, a.clone()]).unwrap(), &frames);
+    assert_eq!(fragments.len(), 4);
+    let sounds: Vec<i64> = frames.iter().filter(|f| f.track == a).map(|f| f.dts).collect();
+    let read = demuxed(file);
+    let got: Vec<i64> = read.iter().filter(|f| f.track.codec == Codec::Aac).map(|f| f.dts).collect();
+    assert_eq!(got, sounds, "as they came, none lost");
+    // A demuxer takes each fragment's own beginning: where one ends by its durations says the writer.
+    let mut ends: [Option<u64>; 2] = [None; 2];
+    for fragment in &fragments {
+        let moof = u32::from_be_bytes(fragment.head[..4].try_into().unwrap()) as usize;
+        let parts = wire::mp4::Fragment::decode(&mut wire::Cursor::new(&fragment.head[8..moof])).unwrap();
+        for part in parts.tracks {
+            let (begin, lasts) = (part.decode_time.unwrap(), part.runs.iter().flat_map(|run| &run.samples));
+            let lasts: u64 = lasts.map(|s| u64::from(s.duration.or(part.duration).unwrap())).sum();
+            let end = ends[part.track as usize - 1].replace(begin + lasts);
+            assert!(end.is_none_or(|end| end == begin), "track {}: {end:?}, {begin}", part.track);
+        }
     }
 }
