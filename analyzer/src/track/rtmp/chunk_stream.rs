@@ -3,6 +3,7 @@
 use wire::rtmp::chunk::{EXTENDED, MessageHeader};
 
 use super::body::Body;
+use super::overlay::Said;
 use crate::flow::At;
 
 /// State of one chunk stream.
@@ -20,6 +21,8 @@ pub(super) struct Chunked {
     absolute: bool,
     /// A header of format 0 was seen: the time is no mere sum of deltas.
     pub(super) based: bool,
+    /// How far its messages lie apart is known.
+    pub(super) timed: bool,
     /// A message is under way.
     pub(super) open: bool,
     /// A hole or an unread stretch lies behind us; how much of an open message is left is not known.
@@ -43,6 +46,7 @@ impl Chunked {
             extended: None,
             absolute: false,
             based: false,
+            timed: true,
             open: false,
             interrupted: false,
             stale: false,
@@ -50,6 +54,24 @@ impl Chunked {
             first: at,
             wire_bytes: 0,
         }
+    }
+
+    /// One whose messages leave out how far their times lie apart.
+    pub(super) fn untimed(csid: u32, at: At) -> Self {
+        Self { timed: false, ..Self::new(csid, at) }
+    }
+
+    /// Goes on behind a loss with what was found out about its messages.
+    pub(super) fn resume(&mut self, said: &Said) {
+        self.length = said.length;
+        self.type_id = said.type_id;
+        if let (None, Some(time)) = (self.extended, said.extended) {
+            self.extended = Some(time);
+            self.timestamp = time;
+        }
+        self.open = false;
+        self.interrupted = false;
+        self.stale = false;
     }
 
     /// The field of the extended timestamp in force.
@@ -103,6 +125,7 @@ impl Chunked {
         if fmt < 3 {
             self.extended = header.time.filter(|_| header.extended);
         }
+        self.timed |= header.time.is_some();
         match (fmt, header.time) {
             (0, Some(time)) => {
                 self.timestamp = time;

@@ -6,7 +6,9 @@ use wire::rtmp::message::kind;
 use wire::{Cursor, Error, Problem};
 
 use super::chunk_stream::Chunked;
-use super::resync::{Found, Scanner, UNLIMITED};
+use super::overlay::Said;
+use super::resync::{Found, Scanner};
+use super::walk::UNLIMITED;
 use crate::flow::At;
 
 /// Longest header: basic 3, message 11, extended timestamp 4.
@@ -306,7 +308,7 @@ impl Assembler {
             if rest.len() >= MAX_HEADER || self.missing(rest) == 0 {
                 match self.decode(at, rest, sink) {
                     Ok(Some(used)) => *rest = rest.get(used..).unwrap_or_default(),
-                    Ok(None) => self.scanner = Some(Box::default()),
+                    Ok(None) => self.scanner = Some(Box::new(Scanner::exact())),
                     Err(error) => self.desync(at, error, sink),
                 }
                 return true;
@@ -338,7 +340,7 @@ impl Assembler {
                 self.pending.clear();
             }
             Ok(None) => {
-                self.scanner = Some(Box::default());
+                self.scanner = Some(Box::new(Scanner::exact()));
                 self.scan(at, &pending, false, sink);
             }
             Err(error) => {
@@ -388,14 +390,15 @@ impl Assembler {
         let mut header = MessageHeader::decode(&mut c, basic.fmt)?;
         let index = match self.streams.iter().position(|s| s.csid == basic.csid) {
             Some(index) => index,
+            // What the capture lacks may have said what this header leaves out.
+            None if basic.fmt > 1 && !self.intact => return Ok(None),
             None => self.first_chunk(at, &basic, &header, sink)?,
         };
         let latest = self.latest.unwrap_or(0);
         let Some(stream) = self.streams.get_mut(index) else { return Ok(None) };
         if basic.fmt == 3 && stream.interrupted {
-            // How much is left of the message that the hole cut is not known; that is no fault of the sender.
-            self.trusted = 0;
-            return Err(Error::value(at.offset, "fmt", "0 to 2 behind a hole", 3));
+            // How much is left of the message that the hole cut is not known.
+            return Ok(None);
         }
         if basic.fmt == 3
             && let Some(field) = stream.extended_field()
@@ -539,6 +542,18 @@ impl Assembler {
         self.lose_sync();
     }
 
+    /// Takes over what a run found out about headers that leave it out.
+    fn vouch(&mut self, said: &Said, at: At) {
+        let index = self.streams.iter().position(|s| s.csid == said.csid);
+        if index.is_none() && self.streams.len() < MAX_STREAMS {
+            self.streams.push(Chunked::untimed(said.csid, at));
+        }
+        let index = index.unwrap_or(self.streams.len().saturating_sub(1));
+        if let Some(stream) = self.streams.get_mut(index).filter(|s| s.csid == said.csid) {
+            stream.resume(said);
+        }
+    }
+
     fn lose_sync(&mut self) {
         for stream in &mut self.streams {
             stream.interrupted |= stream.open;
@@ -560,19 +575,15 @@ impl Assembler {
         self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
         match scanner.find(self, last) {
             None => self.scanner = Some(scanner),
-            Some(Found { position, chunk_size, fits }) => {
+            Some(Found { position, chunk_size, fits, brief }) => {
                 if position > 0 {
                     self.streams.iter_mut().for_each(|s| s.interrupted |= s.open);
                 }
                 self.chunk_size = chunk_size;
                 self.fits = (chunk_size == UNLIMITED).then_some(fits.max(self.fits.unwrap_or(0)));
                 self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
-                // The run vouches for what the first header leaves out.
-                if let Some(csid) = scanner.csid(position)
-                    && let Some(stream) = self.streams.iter_mut().find(|s| s.csid == csid)
-                {
-                    stream.stale = false;
-                }
+                let at = scanner.place(position);
+                brief.iter().for_each(|said| self.vouch(said, at));
                 scanner.drain(position, |at, bytes| self.data(at, bytes, sink));
             }
         }

@@ -2,19 +2,22 @@
 //! were not there.
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use wire::rtmp::chunk::Basic;
 
-use super::chunks::{Assembler, Message, Sink, Trouble, What};
+use super::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
 use super::real::{Stream, connections};
 use crate::flow::At;
 
-/// Every direction of a capture that carries more than `least` bytes behind its handshake.
-fn streams(name: &str, least: usize) -> Vec<Stream> {
+/// Every direction of a capture that carries more than `least` bytes behind its handshake: its name and its bytes.
+fn streams(name: &str, least: usize) -> Vec<(String, Stream)> {
+    let named = |(port, both): (u16, [Stream; 2])| {
+        both.into_iter().zip(["up", "down"]).map(move |(s, way)| (format!("{name}, port {port}, {way}"), s))
+    };
     let long = |s: &Stream| s.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > least;
-    connections(&format!("own/{name}")).into_iter().flat_map(|(_, both)| both).filter(long).collect()
+    connections(name).into_iter().flat_map(named).filter(|(_, stream)| long(stream)).collect()
 }
 
 /// Where a message begins, its type and its length.
@@ -26,8 +29,6 @@ struct Read {
     messages: BTreeMap<Key, Vec<Range<u64>>>,
     open: BTreeMap<u32, Vec<Range<u64>>>,
     trouble: Vec<What>,
-    /// Messages begun by a header of format 2 or 3.
-    brief: usize,
 }
 
 impl Sink for Read {
@@ -45,7 +46,6 @@ impl Sink for Read {
         let ranges = self.open.entry(basic.csid).or_default();
         if !continues {
             ranges.clear();
-            self.brief += usize::from(basic.fmt > 1);
         }
         ranges.push(at.offset..at.offset + bytes.len() as u64);
     }
@@ -67,63 +67,84 @@ fn read(mut assembler: Assembler, stream: &[(At, Vec<u8>)], hole: Option<Range<u
     (read, assembler)
 }
 
-const NAMES: [&str; 7] = [
-    "a_rtmp_1pub_3play.pcapng",
-    "e_rtmp_chunk60000_port1936.pcapng",
-    "p01_ertmp_hevc_srs.pcapng",
-    "p03_rtmp_he_aac_xhe_aac.pcapng",
-    "p04_rtmp_h263_vp6_mp3.pcapng",
-    "p09_rtmp_lossy_path_server_side.pcapng",
-    "p11_rtmp_extended_timestamp.pcapng",
+const NAMES: [&str; 12] = [
+    "own/a_rtmp_1pub_3play.pcapng",
+    "own/e_rtmp_chunk60000_port1936.pcapng",
+    "own/p01_ertmp_hevc_srs.pcapng",
+    "own/p03_rtmp_he_aac_xhe_aac.pcapng",
+    "own/p04_rtmp_h263_vp6_mp3.pcapng",
+    "own/p09_rtmp_lossy_path_server_side.pcapng",
+    "own/p11_rtmp_extended_timestamp.pcapng",
+    "own/s5_lost_segment.pcap",
+    "others/rtmp-cheetah-1080p-large-publish.pcap",
+    "others/rtmp-cheetah-audio-only-publish.pcap",
+    "others/rtmp-cheetah-h264-aac-publish.pcap",
+    "others/rtmp-fq-ffmpeg-play-aac.pcap",
 ];
 
-/// Places at which each stream is cut or holed.
-const PLACES: usize = 24;
+/// Places at which each stream is cut or holed: 24, or as many as the environment asks for.
+fn places() -> usize {
+    std::env::var("STREAMGAUGE_PLACES").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+}
 
-/// True where most messages say what they are. Where a fifth and more leave it to a header from before, which the
-/// capture lacks, nobody can tell where they end.
-fn speaks_for_itself(read: &Read) -> bool {
-    read.brief * 5 < read.messages.len()
+/// What was asked of the reader, and what it answered.
+#[derive(Debug, Default)]
+struct Sum {
+    tries: usize,
+    /// Messages that could be read, and those that were not.
+    whole: usize,
+    missing: usize,
+    /// Messages that were read and never sent.
+    made_up: usize,
+}
+
+impl Sum {
+    /// Compares what was read with the messages that could be.
+    fn add(&mut self, place: &str, want: &BTreeSet<&Key>, whole: &Read, got: &Read, unread: Unread) {
+        let missing: Vec<_> = want.iter().filter(|key| !got.messages.contains_key(key)).collect();
+        assert!(missing.len() <= 3, "{place}: {} missing, {missing:?}, {unread:?}", missing.len());
+        let made_up = got.messages.keys().filter(|key| !whole.messages.contains_key(key));
+        let made_up: Vec<_> = made_up.collect();
+        assert!(made_up.len() <= 1, "{place}: {made_up:?} were not sent");
+        self.tries += 1;
+        self.whole += want.len();
+        self.missing += missing.len();
+        self.made_up += made_up.len();
+    }
+
+    /// One try in twelve may cost a message that no hole touched, and of 20,000 messages one may be chance.
+    fn check(&self, name: &str) {
+        println!("{name}: {self:?}");
+        assert!(self.missing * 12 <= self.tries && self.made_up <= self.whole / 20_000, "{name}: {self:?}");
+    }
 }
 
 #[test]
-fn from_the_middle_on_a_few_messages_are_missing() {
+fn from_the_middle_on_every_message_is_read() {
     for name in NAMES {
-        let (mut made_up, mut missing, mut cuts) = (0, 0, 0);
-        for stream in streams(name, 15_000) {
+        let mut sum = Sum::default();
+        for (place, stream) in streams(name, 15_000) {
             let (whole, _) = read(Assembler::new(), &stream, None);
-            let step = (stream.len() / PLACES).max(1);
+            // The last tenth has too few messages to tell what a chunk stream carries that says nothing of it.
+            let step = (stream.len() / places()).max(1);
             for cut in (1..stream.len() - stream.len() / 10).step_by(step) {
                 let from = stream[cut].0.offset;
                 let (late, assembler) = read(Assembler::in_the_middle(), &stream[cut..], None);
-                let lacks = whole.messages.keys().filter(|k| k.0 >= from && !late.messages.contains_key(k));
-                let lacks = lacks.count();
-                if speaks_for_itself(&whole) {
-                    assert!(
-                        lacks <= 6,
-                        "{name} from byte {from} on: {lacks} missing, {:?}",
-                        assembler.unread
-                    );
-                    missing += lacks;
-                }
-                let more = late.messages.keys().filter(|k| !whole.messages.contains_key(k)).count();
-                assert!(more <= 2, "{name} from byte {from} on: {more} that were not sent");
-                made_up += more;
-                cuts += 1;
+                let want = whole.messages.keys().filter(|key| key.0 >= from).collect();
+                sum.add(&format!("{place}, from byte {from} on"), &want, &whole, &late, assembler.unread);
             }
         }
-        // One cut in ten costs more than the message it went through.
-        assert!(missing * 10 <= cuts * 3 && made_up * 10 <= cuts, "{name}: {missing}, {made_up} of {cuts}");
+        sum.check(name);
     }
 }
 
 #[test]
 fn a_hole_touches_what_lies_in_it() {
     for name in NAMES {
-        let (mut made_up, mut missing, mut holes) = (0, 0, 0);
-        for stream in streams(name, 15_000) {
+        let mut sum = Sum::default();
+        for (place, stream) in streams(name, 15_000) {
             let (whole, _) = read(Assembler::new(), &stream, None);
-            let step = (stream.len() / PLACES).max(1);
+            let step = (stream.len() / places()).max(1);
             for at in (0..stream.len()).step_by(step) {
                 for count in [1, 3] {
                     let hole = at..(at + count).min(stream.len());
@@ -132,20 +153,15 @@ fn a_hole_touches_what_lies_in_it() {
                     let (holed, assembler) = read(Assembler::new(), &stream, Some(hole));
                     let touched = |r: &Range<u64>| r.start < bytes.end && bytes.start < r.end;
                     let apart = whole.messages.iter().filter(|(_, ranges)| !ranges.iter().any(touched));
-                    let lacks = apart.filter(|(k, _)| !holed.messages.contains_key(k)).count();
-                    if speaks_for_itself(&whole) {
-                        assert!(lacks <= 6, "{name} {bytes:?}: {lacks} missing, {:?}", assembler.unread);
-                        missing += lacks;
+                    let want = apart.map(|(key, _)| key).collect();
+                    let place = format!("{place}, without {bytes:?}");
+                    if !name.contains("s5_lost") {
+                        assert_eq!(holed.trouble, [], "{place}: the sender is not to blame");
                     }
-                    assert_eq!(holed.trouble, [], "{name} {bytes:?}: the sender is not to blame");
-                    made_up += holed.messages.keys().filter(|k| !whole.messages.contains_key(k)).count();
-                    holes += 1;
+                    sum.add(&place, &want, &whole, &holed, assembler.unread);
                 }
             }
         }
-        assert!(
-            missing * 10 <= holes * 3 && made_up * 50 <= holes,
-            "{name}: {missing}, {made_up} of {holes}"
-        );
+        sum.check(name);
     }
 }

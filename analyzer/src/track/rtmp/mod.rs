@@ -14,14 +14,19 @@ pub(crate) mod follow;
 mod handshake;
 #[cfg(test)]
 mod holes;
+mod laid;
+mod likely;
 mod media;
+mod overlay;
 #[cfg(test)]
 mod real;
 mod resync;
+mod signs;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod truth;
+mod walk;
 
 use std::net::SocketAddr;
 

@@ -8,26 +8,20 @@ use wire::Cursor;
 use wire::rtmp::chunk::{Basic, MessageHeader};
 
 use super::chunks::Assembler;
-use super::evidence::{Overlay, body, evidence};
+use super::evidence::evidence;
+use super::likely::{Guess, body, guess};
+use super::overlay::{Overlay, Said};
+use super::signs::{LOOK, Signs};
+use super::walk::{CHUNK_SIZES, Ground, Run, UNLIMITED};
 use crate::flow::At;
 
 /// Bytes kept while searching.
 const WINDOW: usize = 1 << 20;
-/// Evidence that is enough, in bits.
-const ENOUGH: u32 = 48;
-/// Evidence that is enough where the run ends exactly with the stream.
-const ENOUGH_AT_END: u32 = 26;
 /// Evidence in one header that is enough right behind a hole, where only one position is tried, and for a search of
 /// its chunk size.
 const ENOUGH_ALONE: u32 = 20;
-/// Headers that have to agree: one and the next two.
-const CHAIN: u32 = 3;
 /// Runs that go on behind the bytes at hand.
 const MAX_WAITING: usize = 512;
-/// Chunk sizes in use by known programs, tried before others are looked for.
-const CHUNK_SIZES: [u32; 7] = [128, 1024, 4096, 16_384, 60_000, 65_536, 131_072];
-/// A chunk size larger than any message: what a run shows in which no message is longer than a chunk.
-pub(super) const UNLIMITED: u32 = u32::MAX;
 /// Stands for a chunk size that is to be looked for.
 const ANY: u32 = 0;
 
@@ -39,12 +33,26 @@ pub(super) struct Scanner {
     pieces: Vec<(usize, At)>,
     /// Positions before this one were looked at.
     tested: usize,
-    /// Position and chunk size of runs that may still turn out true.
-    waiting: Vec<(usize, u32)>,
+    /// Runs that may still turn out true.
+    waiting: Vec<Waiting>,
+    /// Places where a header of format 2 or 3 may stand, if its chunk stream turns out to be in use.
+    doubted: Vec<usize>,
+    signs: Signs,
+    /// A header stands at the first position.
+    exact: bool,
+}
+
+/// A run that goes on behind the bytes at hand.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    position: usize,
+    chunk_size: u32,
+    /// How many bytes it takes to say more.
+    need: usize,
 }
 
 /// Where the stream goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// Position in the scanner's bytes.
     pub(super) position: usize,
@@ -52,24 +60,20 @@ pub(super) struct Found {
     pub(super) chunk_size: u32,
     /// The longest message that came in one chunk.
     pub(super) fits: u32,
-}
-
-/// What became of a run of headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Run {
-    /// No header, or one that disagrees.
-    Wrong,
-    /// Agrees as far as the bytes go.
-    Open,
-    /// Agrees, with enough evidence. `fits` is the longest message in one chunk; `split` says that one came in
-    /// several.
-    True { fits: u32, split: bool },
+    /// What headers of format 2 and 3 left out.
+    pub(super) brief: Vec<Said>,
 }
 
 impl Scanner {
+    /// At a place where a header stands that leaves out what is not known.
+    pub(super) fn exact() -> Self {
+        Self { exact: true, ..Self::default() }
+    }
+
     /// Memory held, in bytes.
     pub(super) fn weight(&self) -> usize {
-        self.bytes.len().saturating_add(self.pieces.len().saturating_mul(size_of::<(usize, At)>()))
+        let pieces = self.pieces.len().saturating_mul(size_of::<(usize, At)>());
+        self.bytes.len().saturating_add(pieces).saturating_add(self.signs.weight())
     }
 
     /// Takes more bytes; returns how many old ones had to go.
@@ -95,8 +99,15 @@ impl Scanner {
     fn drop_front(&mut self, count: usize) -> u64 {
         self.bytes.drain(..count.min(self.bytes.len()));
         self.tested = self.tested.saturating_sub(count);
-        self.waiting.retain(|(position, _)| *position >= count);
-        self.waiting.iter_mut().for_each(|(position, _)| *position = position.saturating_sub(count));
+        self.exact = false;
+        self.signs.drop_front(count);
+        self.doubted.retain(|position| *position >= count);
+        self.doubted.iter_mut().for_each(|position| *position = position.saturating_sub(count));
+        self.waiting.retain(|run| run.position >= count);
+        for run in &mut self.waiting {
+            run.position = run.position.saturating_sub(count);
+            run.need = run.need.saturating_sub(count);
+        }
         let keep = self.pieces.partition_point(|(start, _)| *start <= count).saturating_sub(1);
         self.pieces.drain(..keep);
         for (start, at) in &mut self.pieces {
@@ -109,30 +120,85 @@ impl Scanner {
 
     /// Looks for the first position from which the headers agree. `last` says that no more bytes will come.
     pub(super) fn find(&mut self, assembler: &Assembler, last: bool) -> Option<Found> {
-        let old = std::mem::take(&mut self.waiting);
-        for (position, chunk_size) in old {
-            if let Some(found) = self.attempt(assembler, position, chunk_size, last) {
-                return Some(found);
+        self.signs.look(&self.bytes, last);
+        let len = self.bytes.len();
+        if let Some(found) = self.retry(assembler, last, |run| last || run.need <= len) {
+            return Some(self.better(assembler, found));
+        }
+        for position in std::mem::take(&mut self.doubted) {
+            if let Some(found) = self.test(assembler, position, last) {
+                return Some(self.better(assembler, found));
             }
         }
         while self.tested < self.bytes.len() {
             let position = self.tested;
-            // The longest header has to be there before a position is judged.
-            if !last && self.bytes.len().saturating_sub(position) < 18 {
+            if !last && self.bytes.len().saturating_sub(position) < LOOK {
                 break;
             }
             self.tested = self.tested.saturating_add(1);
-            let Some(bits) = self.begins(assembler, position) else { continue };
-            let current = assembler.known_size();
-            let others = CHUNK_SIZES.iter().copied().filter(|size| Some(*size) != current);
-            let any = (bits >= ENOUGH_ALONE).then_some(ANY);
-            for chunk_size in current.into_iter().chain([UNLIMITED]).chain(others).chain(any) {
-                if let Some(found) = self.attempt(assembler, position, chunk_size, last) {
-                    return Some(found);
-                }
+            if let Some(found) = self.test(assembler, position, last) {
+                return Some(self.better(assembler, found));
             }
         }
         None
+    }
+
+    /// Tries the runs that may begin at a position.
+    fn test(&mut self, assembler: &Assembler, position: usize, last: bool) -> Option<Found> {
+        let sure = self.exact && position == 0;
+        let bits = match self.begins(assembler, position, last) {
+            Some(bits) => bits,
+            None if sure => 0,
+            None => {
+                if self.signs.is_brief(position) && self.doubted.len() < MAX_WAITING {
+                    self.doubted.push(position);
+                }
+                return None;
+            }
+        };
+        let current = assembler.known_size();
+        let others = CHUNK_SIZES.iter().copied().filter(|size| Some(*size) != current);
+        let any = (bits >= ENOUGH_ALONE).then_some(ANY);
+        let mut sizes = current.into_iter().chain(others).chain([UNLIMITED]).chain(any);
+        sizes.find_map(|chunk_size| self.attempt(assembler, position, chunk_size, last))
+    }
+
+    /// A run that waits and begins earlier, or goes on with a likelier chunk size, may have what it needs by now.
+    fn better(&mut self, assembler: &Assembler, found: Found) -> Found {
+        let this = rank(assembler, found.position, found.chunk_size);
+        let better = |run: &Waiting| rank(assembler, run.position, run.chunk_size) < this;
+        let found = self.retry(assembler, false, better).unwrap_or(found);
+        // Where the chunks are known to go on less has to speak for what stands before.
+        let before: Vec<usize> = self.doubted.iter().copied().filter(|at| *at < found.position).collect();
+        let earlier = before.into_iter().find_map(|position| {
+            let goal = Some(found.position);
+            let ground = Ground { goal, ..self.ground(assembler, found.chunk_size, false) };
+            let Run::True { fits, mut brief, .. } = ground.run(position) else { return None };
+            let agrees = |said: &Said| found.brief.iter().all(|s| s.csid != said.csid || s == said);
+            if !brief.iter().all(agrees) {
+                return None;
+            }
+            let later: Vec<Said> = found.brief.iter().filter(|s| !brief.contains(s)).copied().collect();
+            brief.extend(later);
+            Some(Found { position, fits: fits.max(found.fits), brief, ..found })
+        });
+        earlier.unwrap_or(found)
+    }
+
+    /// Tries the runs that wait and are `ready`, the best first.
+    fn retry(
+        &mut self,
+        assembler: &Assembler,
+        last: bool,
+        ready: impl Fn(&Waiting) -> bool,
+    ) -> Option<Found> {
+        let (mut old, kept): (Vec<_>, _) = std::mem::take(&mut self.waiting).into_iter().partition(ready);
+        self.waiting = kept;
+        old.sort_by_key(|run| rank(assembler, run.position, run.chunk_size));
+        let mut old = old.into_iter();
+        let found = old.find_map(|run| self.attempt(assembler, run.position, run.chunk_size, last));
+        self.waiting.extend(old);
+        found
     }
 
     fn attempt(
@@ -146,12 +212,12 @@ impl Scanner {
             return self.search(assembler, position, last);
         }
         match self.run(assembler, position, chunk_size, last) {
-            Run::True { fits, split } => {
+            Run::True { fits, split, brief } => {
                 // Without a message in several chunks only a size that was known before is more than a lower bound.
                 let sure = split || chunk_size == UNLIMITED || assembler.known_size() == Some(chunk_size);
-                return sure.then_some(Found { position, chunk_size, fits });
+                return sure.then_some(Found { position, chunk_size, fits, brief });
             }
-            Run::Open => self.wait(position, chunk_size),
+            Run::Open(need) => self.wait(Waiting { position, chunk_size, need }),
             Run::Wrong => {}
         }
         None
@@ -164,39 +230,57 @@ impl Scanner {
         let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
         let length = usize::try_from(header.length?).ok()?;
         let rest = c.peek();
-        if !last && rest.len() < length.saturating_add(64) {
-            self.wait(position, ANY);
+        let behind = self.bytes.len().saturating_sub(rest.len());
+        let enough = length.saturating_add(64);
+        if !last && rest.len() < enough {
+            self.wait(Waiting { position, chunk_size: ANY, need: behind.saturating_add(enough) });
             return None;
         }
         let sign = 0xc0 | u8::try_from(basic.csid).ok()?;
-        let mut open = false;
+        let mut open = None;
         for size in 1..length.min(rest.len()) {
             if rest.get(size) != Some(&sign) {
                 continue;
             }
             let chunk_size = u32::try_from(size).ok()?;
             match self.run(assembler, position, chunk_size, last) {
-                Run::True { fits, split: true } => return Some(Found { position, chunk_size, fits }),
-                Run::Open => open = true,
+                Run::True { fits, split: true, brief } => {
+                    return Some(Found { position, chunk_size, fits, brief });
+                }
+                Run::Open(need) => open = Some(open.unwrap_or(need).min(need)),
                 _ => {}
             }
         }
-        if open && rest.len() < length.saturating_mul(2).saturating_add(4096) {
-            self.wait(position, ANY);
+        if let Some(need) = open
+            && rest.len() < length.saturating_mul(2).saturating_add(4096)
+        {
+            self.wait(Waiting { position, chunk_size: ANY, need });
         }
         None
     }
 
-    fn wait(&mut self, position: usize, chunk_size: u32) {
+    fn run(&self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
+        self.ground(assembler, chunk_size, last).run(position)
+    }
+
+    fn ground<'a>(&'a self, assembler: &'a Assembler, chunk_size: u32, last: bool) -> Ground<'a> {
+        let Self { bytes, signs, exact, .. } = self;
+        Ground { assembler, bytes, signs, chunk_size, exact: *exact, last, goal: None }
+    }
+
+    fn wait(&mut self, run: Waiting) {
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.remove(0);
         }
-        self.waiting.push((position, chunk_size));
+        self.waiting.push(run);
     }
 
-    /// The chunk stream of the header at a position.
-    pub(super) fn csid(&self, position: usize) -> Option<u32> {
-        Basic::decode(&mut Cursor::new(self.bytes.get(position..)?)).ok().map(|basic| basic.csid)
+    /// Where a position lies in the stream.
+    pub(super) fn place(&self, position: usize) -> At {
+        let index = self.pieces.partition_point(|(start, _)| *start <= position).saturating_sub(1);
+        let nowhere = At { time_ns: 0, frame: 0, offset: 0, ready_ns: 0 };
+        let (start, at) = self.pieces.get(index).copied().unwrap_or((0, nowhere));
+        super::chunks::advance(at, position.saturating_sub(start))
     }
 
     /// Hands the bytes from `position` on to `to`, piece by piece.
@@ -215,7 +299,7 @@ impl Scanner {
     /// The length of the message whose header the first bytes are, if there is much evidence for it and nothing behind
     /// it speaks against it.
     pub(super) fn begins_well(&self, assembler: &Assembler) -> Option<u32> {
-        self.begins(assembler, 0).filter(|bits| *bits >= ENOUGH_ALONE)?;
+        self.begins(assembler, 0, false).filter(|bits| *bits >= ENOUGH_ALONE)?;
         let chunk_size = assembler.known_size().unwrap_or(UNLIMITED);
         if self.run(assembler, 0, chunk_size, false) == Run::Wrong {
             return None;
@@ -226,70 +310,48 @@ impl Scanner {
     }
 
     /// A cheap look at the first header: a run begins where a message begins. The evidence of that header.
-    fn begins(&self, assembler: &Assembler, position: usize) -> Option<u32> {
-        let (basic, bits) = self.first(assembler, position)?;
+    fn begins(&self, assembler: &Assembler, position: usize, last: bool) -> Option<u32> {
+        let (basic, bits) = self.first(assembler, position, last)?;
         // The last byte of a message may look like the first one of a longer basic header: the shorter one is meant.
         let unheard = basic.size > 1 && assembler.stream(basic.csid).is_none();
         let shorter = || {
             (1..basic.size).any(|skip| {
-                let there = self.first(assembler, position.saturating_add(usize::from(skip)));
+                let there = self.first(assembler, position.saturating_add(usize::from(skip)), last);
                 there.is_some_and(|(other, more)| other.fmt == basic.fmt && more >= bits)
             })
         };
         (!unheard || !shorter()).then_some(bits)
     }
 
-    fn first(&self, assembler: &Assembler, position: usize) -> Option<(Basic, u32)> {
+    fn first(&self, assembler: &Assembler, position: usize, last: bool) -> Option<(Basic, u32)> {
         let mut c = Cursor::new(self.bytes.get(position..)?);
         let basic = Basic::decode(&mut c).ok()?;
         let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
-        let (nothing, known) = (Overlay::default(), assembler.stream(basic.csid));
-        if basic.fmt == 3 && known.is_none_or(|stream| stream.open) {
-            return None;
+        let bits = evidence(assembler, &Overlay::default(), &basic, &header)?;
+        let known = assembler.stream(basic.csid);
+        if let (Some(type_id), Some(length)) = (header.type_id, header.length) {
+            return Some((basic, bits.saturating_add(body(type_id, length, c.peek())?)));
         }
-        let bits = evidence(assembler, &nothing, &basic, &header)?;
-        let inside = body(&nothing.filled(&basic, &header, known), c.peek())?;
         // Nothing but the body speaks for a header that says nothing.
-        (basic.fmt < 3 || inside >= 12).then(|| (basic, bits.saturating_add(inside)))
+        let as_known = known
+            .filter(|stream| basic.fmt == 2 || !stream.open)
+            .and_then(|stream| body(stream.type_id, stream.length, c.peek()))
+            .filter(|bits| basic.fmt == 2 || *bits >= 12);
+        let inside = as_known.or_else(|| {
+            let Guess { type_id, bits } = guess(c.peek())?;
+            self.ground(assembler, UNLIMITED, last).is_heard(basic.csid, type_id, bits).then_some(bits)
+        })?;
+        Some((basic, bits.saturating_add(inside)))
     }
+}
 
-    fn run(&self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
-        let (mut at, mut bits, mut headers) = (position, 0u32, 0u32);
-        let (mut fits, mut split) = (0, false);
-        let mut seen = Overlay::default();
-        loop {
-            if at == self.bytes.len() {
-                let enough = last && seen.is_whole() && bits >= ENOUGH_AT_END;
-                return if enough { Run::True { fits, split } } else { Run::Open };
-            }
-            if at > self.bytes.len() {
-                return Run::Open;
-            }
-            let mut c = Cursor::new(self.bytes.get(at..).unwrap_or_default());
-            let header = Basic::decode(&mut c).and_then(|b| Ok((b, MessageHeader::decode(&mut c, b.fmt)?)));
-            let (basic, header) = match header {
-                Ok(both) => both,
-                Err(_) => return Run::Open,
-            };
-            let Some(more) = evidence(assembler, &seen, &basic, &header) else { return Run::Wrong };
-            let known = assembler.stream(basic.csid);
-            let full = seen.filled(&basic, &header, known);
-            let repeated = if basic.fmt == 3 { seen.repeated(&basic, known, c.peek()) } else { 0 };
-            let behind = c.peek().get(repeated..).unwrap_or_default();
-            let Some(inside) = body(&full, behind) else { return Run::Wrong };
-            bits = bits.saturating_add(more).saturating_add(inside);
-            headers = headers.saturating_add(1);
-            split |= basic.fmt == 3 && seen.rest(basic.csid).is_some_and(|(_, rest)| rest > 0);
-            if headers >= CHAIN && bits >= ENOUGH {
-                return Run::True { fits, split };
-            }
-            let used = c.position().saturating_add(repeated);
-            let Some(chunk) = seen.chunk(&basic, &header, known, chunk_size) else { return Run::Wrong };
-            if chunk.length == chunk.payload {
-                fits = fits.max(chunk.length);
-            }
-            let Ok(payload) = usize::try_from(chunk.payload) else { return Run::Wrong };
-            at = at.saturating_add(used).saturating_add(payload);
-        }
-    }
+/// The order in which runs are tried: earlier ones first, then likelier chunk sizes.
+fn rank(assembler: &Assembler, position: usize, chunk_size: u32) -> (usize, u8) {
+    let size = match chunk_size {
+        _ if Some(chunk_size) == assembler.known_size() => 0,
+        _ if CHUNK_SIZES.contains(&chunk_size) => 1,
+        UNLIMITED => 2,
+        _ => 3,
+    };
+    (position, size)
 }
