@@ -41,6 +41,8 @@ need_gi() {
     note_missing "$2" "$3"
 }
 
+has_python() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
+
 note_missing() {
     local package
     for package in $1; do
@@ -198,6 +200,7 @@ need_peers() {
     need_gst rtspclientsink gstreamer1.0-rtsp "publishes over RTSP"
     need_gst hlsdemux "gstreamer1.0-plugins-bad" "GStreamer's HLS"
     need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
+    has_python yaml || note_missing python3-yaml "reads the CI action as its runners do"
     need script bsdutils "gives the live table a terminal"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
 }

@@ -30,7 +30,7 @@ pub fn verdicts(verdicts: &Verdicts, detail: Detail, options: &TextOptions) -> S
         entry(&mut page, case, detail);
     }
     page.blank();
-    for line in crate::words::wrap(&summary(verdicts), page.width()) {
+    for line in crate::words::wrap(&summary(verdicts, "rule"), page.width()) {
         page.strong(&line);
     }
     page.finish()
@@ -123,7 +123,8 @@ fn short(verdict: Verdict) -> &'static str {
 }
 
 /// The last line: how many rules came to which verdict, and how many were unexpected.
-fn summary(verdicts: &Verdicts) -> String {
+/// How many there are of each; `noun` is what they are about.
+fn summary(verdicts: &Verdicts, noun: &str) -> String {
     let of = |verdict| verdicts.cases.iter().filter(|case| case.verdict == verdict).count();
     let all =
         [Verdict::Pass, Verdict::Fail, Verdict::Warn, Verdict::Error, Verdict::Inconclusive, Verdict::Skip];
@@ -135,8 +136,8 @@ fn summary(verdicts: &Verdicts) -> String {
     let surprises = verdicts.cases.iter().filter(|case| !case.expected).count();
     let surprises =
         if surprises == 0 { "none unexpected".to_owned() } else { format!("{surprises} unexpected") };
-    let rules = plural(u64::try_from(verdicts.cases.len()).unwrap_or(u64::MAX), "rule");
-    format!("{rules}: {}; {surprises}.", told.join(", "))
+    let all = plural(u64::try_from(verdicts.cases.len()).unwrap_or(u64::MAX), noun);
+    format!("{all}: {}; {surprises}.", told.join(", "))
 }
 
 /// Lines that GitHub's workflow log turns into annotations.
@@ -161,7 +162,7 @@ pub fn github(verdicts: &Verdicts) -> String {
         }
         text += &format!("::{kind} {file}title={title}::{}\n", data(&message));
     }
-    text + &summary(verdicts) + "\n"
+    text + &summary(verdicts, "verdict") + "\n"
 }
 
 fn data(text: &str) -> String {
