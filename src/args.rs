@@ -69,6 +69,8 @@ pub enum Command {
     Check(Check),
     /// Carry out scenarios: scripted clients, a timeline, a bad network, expectations, verdicts.
     Run(Run),
+    /// Play the client's side of a captured session again, and compare the answers.
+    Replay(Replay),
     /// List the requirements, and which of them `check` judges.
     Rules(Rules),
     /// Tell all about a requirement: what, where, why, how it shows.
@@ -430,6 +432,35 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     #[arg(help_heading = "Running")]
     pub jobs: u16,
+    /// What becomes of the verdicts.
+    #[command(flatten)]
+    pub verdicts: Verdicts,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "RTMP publishers and viewers are played again, and RTSP sessions over TCP. The URL's names take\n\
+the place of the captured ones; rtmp://HOST/APP keeps the captured stream name. A message waits for\n\
+the answers that had come before it in the capture, media for its captured time. 1 where an answer\n\
+differs in outcome or the server ends it early, 3 where it is silent or cannot be reached."
+)]
+pub struct Replay {
+    /// A pcap or pcapng file, also packed with gzip or zstd.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to: `rtmp://HOST[:PORT]/PATH` or `rtsp://HOST[:PORT]/PATH`.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// The session, as `analyze` calls it, such as rtmp-2 [default: the first publisher].
+    #[arg(long, value_name = "ID", help_heading = "Replay")]
+    pub session: Option<String>,
+    /// As quickly as answers and socket allow; a viewer leaves when it has got as much as in the capture.
+    #[arg(long, help_heading = "Replay")]
+    pub fast: bool,
+    /// How long an answer may take, and how long the server may take nothing.
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s", help_heading = "Replay")]
+    pub timeout: Duration,
     /// What becomes of the verdicts.
     #[command(flatten)]
     pub verdicts: Verdicts,

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Dissect(dissect) => commands::dissect::run(&dissect, &args.common),
         Command::Check(check) => commands::check::run(&check, &args.common),
         Command::Run(run) => commands::run::run(&run, &args.common),
+        Command::Replay(replay) => commands::replay::run(&replay, &args.common),
         Command::Rules(rules) => commands::rules::run(&rules, &args.common),
         Command::Explain(explain) => commands::explain::run(&explain, &args.common),
         Command::Report(report) => commands::report::run(&report, &args.common),

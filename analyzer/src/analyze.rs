@@ -8,8 +8,9 @@ use model::Analysis;
 
 use crate::capture::{self, CaptureError, Merged, Packet, Problem};
 use crate::finding::Note;
-use crate::flow::{Duplicates, Flows, Fragments, Limits, frame_of};
+use crate::flow::Limits;
 use crate::hub::Hub;
+use crate::intake::Intake;
 use crate::measure::conversations::Conversations;
 use crate::now::{self, Snapshot, Watch};
 use crate::report::{self, Parts};
@@ -17,9 +18,6 @@ use crate::trace::Trace;
 
 /// Faults of capture files kept as findings of their own.
 const MAX_FAULTS: usize = 200;
-
-/// Datagrams put together of one packet: fragments inside a tunnel that was fragmented itself.
-const MAX_NESTED: usize = 4;
 
 /// What an analysis may use.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,9 +34,7 @@ pub struct Options {
 /// what is open at a time and with the number of sessions, not with the length of the captures.
 #[derive(Debug)]
 pub struct Analyzer {
-    flows: Flows,
-    fragments: Fragments,
-    duplicates: Duplicates,
+    intake: Intake,
     conversations: Conversations,
     hub: Option<Hub>,
     first_ns: Option<i64>,
@@ -53,9 +49,7 @@ impl Analyzer {
     /// Nothing read yet.
     pub fn new(options: Options) -> Self {
         Self {
-            flows: Flows::new(options.flows),
-            fragments: Fragments::default(),
-            duplicates: Duplicates::default(),
+            intake: Intake::new(options.flows),
             conversations: Conversations::default(),
             hub: None,
             first_ns: None,
@@ -145,28 +139,7 @@ impl Analyzer {
         hub.file = file;
         let parsed = packet.parse();
         self.conversations.add(packet.time_ns, packet.orig_len, &parsed);
-        if elsewhere || parsed.interface.is_some() {
-            let interface = u64::from(packet.interface) << 24 ^ u64::from(parsed.interface.unwrap_or(0));
-            let place = u64::try_from(file).unwrap_or(0) << 48 ^ interface;
-            if self.duplicates.is_copy(place, packet.time_ns, &parsed) {
-                return;
-            }
-        }
-        let frame = frame_of(file, packet.number);
-        if parsed.ip.is_none_or(|ip| ip.fragment.is_none()) {
-            self.flows.packet(frame, packet.time_ns, &parsed, hub);
-            return;
-        }
-        let mut whole = self.fragments.add(packet.time_ns, &parsed);
-        for _ in 0..MAX_NESTED {
-            let Some(datagram) = whole.take() else { return };
-            let parsed = datagram.parse();
-            if parsed.ip.is_some_and(|ip| ip.fragment.is_some()) {
-                whole = self.fragments.add(packet.time_ns, &parsed);
-            } else {
-                self.flows.packet(frame, packet.time_ns, &parsed, hub);
-            }
-        }
+        self.intake.packet(file, packet, &parsed, elsewhere, hub);
     }
 
     fn dropped(&mut self, file: usize, dropped: Option<u64>) {
@@ -220,10 +193,14 @@ impl Analyzer {
     pub fn trace(mut self) -> (Analysis, Vec<model::Case>, Vec<Trace>) {
         let first_ns = self.first_ns.unwrap_or(0);
         let mut hub = self.hub.take().unwrap_or_else(|| Hub::new(first_ns, self.trace));
-        self.flows.finish(&mut hub);
+        self.intake.flows.finish(&mut hub);
         let whole_story = [
-            (&spec::capture::PACKETS_TWICE, self.duplicates.copies(), "packets were captured more than once"),
-            (&spec::capture::FRAGMENTS_MISSING, self.fragments.dropped(), "datagrams lack fragments"),
+            (
+                &spec::capture::PACKETS_TWICE,
+                self.intake.duplicates.copies(),
+                "packets were captured more than once",
+            ),
+            (&spec::capture::FRAGMENTS_MISSING, self.intake.fragments.dropped(), "datagrams lack fragments"),
         ];
         for (rule, count, what) in whole_story {
             if count > 0 {

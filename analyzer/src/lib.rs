@@ -18,6 +18,7 @@ pub mod dissect;
 pub mod finding;
 pub mod flow;
 mod hub;
+mod intake;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod measure;
@@ -27,5 +28,6 @@ pub mod rules;
 mod sniff;
 pub mod trace;
 pub mod track;
+pub mod transcript;
 
 pub use analyze::{Analyzer, Options};

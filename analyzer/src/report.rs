@@ -304,7 +304,7 @@ fn endpoint(address: SocketAddr) -> Endpoint {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn seconds(ns: i64) -> f64 {
+pub(crate) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
 }
 

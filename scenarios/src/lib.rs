@@ -11,6 +11,7 @@ pub mod engine;
 pub mod feed;
 pub mod glob;
 pub mod relay;
+pub mod replay;
 pub mod sample;
 pub mod script;
 mod span;

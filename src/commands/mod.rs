@@ -11,11 +11,18 @@ pub mod explain;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod publish;
+pub mod replay;
 pub mod report;
 pub mod rules;
 pub mod run;
 pub mod serve;
 pub mod verdicts;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+
+use scenarios::url::StreamUrl;
 
 use crate::exit::Failure;
 
@@ -25,6 +32,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::environment(format!("cannot start the runtime: {e}")))
+}
+
+/// The address of a URL's host.
+async fn resolve(url: &StreamUrl) -> Result<SocketAddr, Failure> {
+    let failed = |why: String| Failure::environment(format!("{}: {why}", url.authority()));
+    let mut found =
+        tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| failed(e.to_string()))?;
+    found.next().ok_or_else(|| failed("no address".to_owned()))
+}
+
+/// Something that nobody can guess.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -1,7 +1,5 @@
 //! `streamgauge publish`.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use scenarios::client::{self, ClientConfig, ClientError, ClientRole, How, Prepared, Published, publish};
@@ -46,7 +44,7 @@ pub fn run(args: &Publish, common: &Common) -> Ended {
 }
 
 async fn on_air(args: &Publish, common: &Common, url: &StreamUrl, media: Media) -> Ended {
-    let server = resolve(url).await?;
+    let server = super::resolve(url).await?;
     let (is_on_air, mut on_air) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let task = transmit(server, url, media, args.r#loop, is_on_air, stopped);
@@ -86,7 +84,7 @@ async fn transmit(
     stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
     // Nobody should be able to guess where numbers and SSRCs begin.
-    let seed = RandomState::new().build_hasher().finish();
+    let seed = super::seed();
     let how = How { again, account: false };
     match media {
         Media::Rtmp(feed) => {
@@ -101,11 +99,4 @@ async fn transmit(
             client::publish_rtsp(server, (&names.0, names.1), over, seed, prepared, how, on_air, stop).await
         }
     }
-}
-
-async fn resolve(url: &StreamUrl) -> Result<SocketAddr, Failure> {
-    let failed = |why: String| Failure::environment(format!("{}: {why}", url.authority()));
-    let mut found =
-        tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| failed(e.to_string()))?;
-    found.next().ok_or_else(|| failed("no address".to_owned()))
 }

@@ -5,6 +5,7 @@ mod conversations;
 mod faults;
 mod findings;
 mod page;
+mod replay;
 mod run;
 mod scenarios;
 mod verdicts;
@@ -16,6 +17,7 @@ use crate::figures::{self, count, plural, span};
 use page::Page;
 
 pub use faults::{Fault, faults};
+pub use replay::replayed;
 pub use run::{run, run_in};
 pub use scenarios::{Ran, scenarios};
 pub use verdicts::{Detail, Entry, catalogue, explanation, github, verdicts};

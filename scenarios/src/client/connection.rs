@@ -226,6 +226,16 @@ impl<C: Endpoint> Connection<C> {
         }
     }
 
+    /// An event that is there already.
+    pub fn heard(&mut self) -> Option<C::Event> {
+        self.events.pop_front()
+    }
+
+    /// Why the endpoint is through, where it is.
+    pub fn closed(&self) -> Option<&Reason> {
+        self.closed.as_ref()
+    }
+
     /// Waits until every byte is with the kernel.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while !self.out.is_empty() {
@@ -244,8 +254,9 @@ impl<C: Endpoint> Connection<C> {
         Ok(())
     }
 
-    /// One step: reads, writes, or minds the timer.
-    async fn turn(&mut self) -> Result<(), ClientError> {
+    /// One step: reads, writes, or minds the timer. Cancelling it loses nothing; there is nothing to wait for once the
+    /// endpoint is [`closed`](Self::closed).
+    pub async fn turn(&mut self) -> Result<(), ClientError> {
         let wake = self.wake;
         tokio::select! {
             moved = poll_fn(|cx| self.poll_bytes(cx)) => moved?,

@@ -476,6 +476,18 @@ fn evidence(session: &str, traced: Option<&Traced>) -> Evidence {
 }
 
 pub(super) fn case(id: &str, line: usize, verdict: Verdict, title: &str, want: &str, got: String) -> Case {
+    case_of(id, format!("line {line} of the scenario"), verdict, title, want, got)
+}
+
+/// A verdict on what `clause` wants.
+pub(crate) fn case_of(
+    id: &str,
+    clause: String,
+    verdict: Verdict,
+    title: &str,
+    want: &str,
+    got: String,
+) -> Case {
     Case {
         rule: id.to_owned(),
         verdict,
@@ -488,7 +500,7 @@ pub(super) fn case(id: &str, line: usize, verdict: Verdict, title: &str, want: &
         evidence: None,
         seconds: 0.0,
         title: title.to_owned(),
-        clause: format!("line {line} of the scenario"),
+        clause,
         severity: Severity::Error,
         why: String::new(),
         applied: 1,

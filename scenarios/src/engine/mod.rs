@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use actor::Ending;
+pub(crate) use judge::case_of;
 pub use target::TargetError;
 
 use crate::client::until;
@@ -200,13 +201,14 @@ pub fn case_of_error(id: &str, title: &str, what: String) -> Case {
 
 /// What the packets tell.
 #[derive(Debug)]
-struct Traced {
-    analysis: model::Analysis,
+pub(crate) struct Traced {
+    pub(crate) analysis: model::Analysis,
     rules: Vec<Case>,
     traces: Vec<analyzer::trace::Trace>,
 }
 
-async fn analyze(file: PathBuf) -> Result<Traced, EngineError> {
+/// Analyzes the capture of a run.
+pub(crate) async fn analyze(file: PathBuf) -> Result<Traced, EngineError> {
     let read = move || {
         let options = analyzer::Options { trace: true, ..analyzer::Options::default() };
         let mut analyzer = analyzer::Analyzer::new(options);

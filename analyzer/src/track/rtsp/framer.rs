@@ -20,7 +20,7 @@ const CHAIN: usize = 3;
 const BLOCK: usize = 4;
 
 /// Is told what one direction carries.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     /// A request or a response with its body as far as it is kept.
     fn message(&mut self, at: At, head: &Head<'_>, body: &[u8]);
     /// An interleaved block.
@@ -46,31 +46,31 @@ enum State {
 
 /// What was found of the direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Messages.
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
     /// Interleaved blocks.
-    pub(super) blocks: u64,
+    pub(crate) blocks: u64,
     /// Bytes that belong to neither, because the capture lacks a part.
-    pub(super) unread: u64,
+    pub(crate) unread: u64,
 }
 
 /// Reads one direction.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub(crate) struct Framer {
     state: State,
-    pub(super) seen: Seen,
+    pub(crate) seen: Seen,
 }
 
 impl Framer {
     /// At the first byte of a stream, or anywhere in it.
-    pub(super) fn new(from_start: bool) -> Self {
+    pub(crate) fn new(from_start: bool) -> Self {
         let state = if from_start { State::Start(Vec::new()) } else { State::Lost(Vec::new()) };
         Self { state, seen: Seen::default() }
     }
 
     /// Takes the next bytes.
-    pub(super) fn data(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
+    pub(crate) fn data(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
         let mut rest = bytes;
         // Bytes that were kept and have to be read again before the rest, with their place in the stream.
         let mut kept: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -103,7 +103,7 @@ impl Framer {
     }
 
     /// Passes over bytes that the capture lacks.
-    pub(super) fn gap(&mut self, len: u64) {
+    pub(crate) fn gap(&mut self, len: u64) {
         match &mut self.state {
             State::Start(here) if here.is_empty() => self.state = State::Lost(Vec::new()),
             State::Start(here) => {
@@ -133,7 +133,7 @@ impl Framer {
     }
 
     /// No more bytes come: a chain of blocks that the end cut short is believed.
-    pub(super) fn close(&mut self, at: At, sink: &mut impl Sink) {
+    pub(crate) fn close(&mut self, at: At, sink: &mut impl Sink) {
         if let State::Lost(here) = &mut self.state {
             let here = std::mem::take(here);
             match find(&here, sink, true) {

@@ -4,7 +4,7 @@
 //! [`Registry`], because UDP packets have to find theirs, and a session may go on over another connection.
 
 mod describe;
-mod framer;
+pub(crate) mod framer;
 mod receive;
 mod session;
 

@@ -331,7 +331,7 @@ impl Client {
 }
 
 /// C2 once S0, S1 and S2 are whole.
-fn greet(held: &[u8], whole: usize, now: Time) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn greet(held: &[u8], whole: usize, now: Time) -> Result<Option<Vec<u8>>, Error> {
     if let Some(first) = held.first() {
         handshake::version(&mut Cursor::new(std::slice::from_ref(first)))?;
     }

@@ -8,11 +8,13 @@ mod commands;
 mod io;
 mod link;
 mod path;
+mod plain;
 mod server;
 
 pub use client::{Client, ClientConfig, ClientRole};
 pub use io::{Action, Event, Input, MediaKind, Output, Reason, Refusal};
 pub use path::{PathError, stream_path, valid_path};
+pub use plain::{Plain, PlainInput, PlainOutput};
 pub use server::{Server, ServerConfig};
 
 /// Chunk streams both sides use for what they send; the numbers are those of common encoders.

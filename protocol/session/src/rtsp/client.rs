@@ -175,15 +175,8 @@ impl Client {
         }
     }
 
-    /// Requests of a server: it may ask whether we are there, and for nothing else.
     fn answer(&mut self, head: &Head) {
-        let is_options = head.as_request().is_some_and(|(method, _)| method == "OPTIONS");
-        let mut answer = Head::response(if is_options { 200 } else { 501 });
-        if let Some(cseq) = head.headers.value("CSeq") {
-            answer.headers.push("CSeq", cseq);
-        }
-        answer.headers.push("Public", "OPTIONS");
-        self.out.push_back(Output::Send(answer.encode(b"").into()));
+        self.out.push_back(Output::Send(answer_to(head).encode(b"").into()));
     }
 
     // --- requests and their answers ---
@@ -392,4 +385,15 @@ impl Client {
             self.out.push_back(Output::Close(reason));
         }
     }
+}
+
+/// What a client answers to a request of a server: it may ask whether we are there, and for nothing else.
+pub(super) fn answer_to(head: &Head) -> Head {
+    let is_options = head.as_request().is_some_and(|(method, _)| method == "OPTIONS");
+    let mut answer = Head::response(if is_options { 200 } else { 501 });
+    if let Some(cseq) = head.headers.value("CSeq") {
+        answer.headers.push("CSeq", cseq);
+    }
+    answer.headers.push("Public", "OPTIONS");
+    answer
 }

@@ -10,10 +10,12 @@ mod client;
 mod inbox;
 mod io;
 mod offer;
+mod plain;
 mod server;
 mod url;
 
 pub use crate::rtmp::Reason;
 pub use client::{Client, ClientConfig, ClientRole};
 pub use io::{Action, Carry, Event, Input, Output, Refusal, ServerConfig, TrackStart};
+pub use plain::{Plain, PlainAction, PlainInput, PlainOutput};
 pub use server::Server;
