@@ -202,6 +202,7 @@ need_peers() {
     need_gst souphttpsrc "gstreamer1.0-plugins-good" "GStreamer's HTTP"
     has_python yaml || note_missing python3-yaml "reads the CI action as its runners do"
     need script bsdutils "gives the live table a terminal"
+    need nginx "nginx-light libnginx-mod-rtmp" "an RTMP server that is not ours"
     need tcpdump tcpdump "sniffs the loopback interface for a count that is not ours"
 }
 

@@ -440,10 +440,11 @@ pub struct Run {
 /// Arguments of `replay`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "RTMP publishers and viewers are played again, and RTSP sessions over TCP. The URL's names take\n\
-the place of the captured ones; rtmp://HOST/APP keeps the captured stream name. A message waits for\n\
-the answers that had come before it in the capture, media for its captured time. 1 where an answer\n\
-differs in outcome or the server ends it early, 3 where it is silent or cannot be reached."
+    after_help = "Played again are RTMP publishers and viewers, and RTSP sessions over TCP. The URL's\n\
+names take the place of the captured ones; rtmp://HOST/APP keeps the stream name.\n\
+A message waits for the answers that it had waited for in the capture, and media\n\
+for its time. Exit code 1: an answer differs in outcome, or the server ends it\n\
+early; 3: it cannot be reached, is silent, or speaks something else."
 )]
 pub struct Replay {
     /// A pcap or pcapng file, also packed with gzip or zstd.

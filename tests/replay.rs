@@ -343,13 +343,15 @@ fn a_captured_rtsp_publisher_is_recorded_by_ours_as_by_ffmpegs_and_gstreamers_se
     let url = format!("rtsp://127.0.0.1:{}/live", server.log().trim());
     ends(0, &file, &url, &[]);
     server.ended_well();
-    // What it still holds back at the TEARDOWN it throws away, and gives frames times by their arrival: so the content of the
-    // beginning counts.
+    // It drops sound that came before it was ready and what it still holds back at the TEARDOWN, and gives frames times by their
+    // arrival: so content and order count.
     let got = slices_of(directory, "gst-frames", &recorded);
-    let (pictures, sounds) = (ids(&got.video), ids(&got.audio));
-    assert!(pictures.len() > 25 && sounds.len() > 40, "{} and {}", pictures.len(), sounds.len());
-    assert_eq!(pictures, ids(&whole.video)[..pictures.len()]);
-    assert_eq!(sounds, ids(&whole.audio)[..sounds.len()]);
+    for (got, whole) in [(&got.video, &whole.video), (&got.audio, &whole.audio)] {
+        let (got, whole) = (ids(got), ids(whole));
+        assert!(got.len() > whole.len() / 2, "{} of {}", got.len(), whole.len());
+        let mut rest = whole.iter();
+        assert!(got.iter().all(|id| rest.any(|other| other == id)), "{got:?} of {whole:?}");
+    }
 }
 
 #[test]

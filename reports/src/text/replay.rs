@@ -15,17 +15,18 @@ pub fn replayed(verdicts: &Verdicts, notes: &[String], detail: Detail, options: 
     let mut page = Page::new(options);
     page.heading("REPLAY", "");
     page.entry(&verdicts.target);
-    page.blank();
     let answer = page.width().saturating_sub(20 + SENT) / 2;
     let row = |frame: &str, sent: &str, then: &str, now: &str| {
         let (then, now) = (left(then, answer), left(now, answer));
         format!("{frame:>6}  {} {then} {now} ", left(sent, SENT))
     };
-    page.titles(&format!("{}same?", row("frame", "sent", "captured answer", "answer now")));
-    for case in &verdicts.cases {
-        if detail == Detail::Quiet && case.expected {
-            continue;
-        }
+    let told = |case: &&Case| detail != Detail::Quiet || !case.expected;
+    let shown: Vec<&Case> = verdicts.cases.iter().filter(told).collect();
+    if !shown.is_empty() {
+        page.blank();
+        page.titles(&format!("{}same?", row("frame", "sent", "captured answer", "answer now")));
+    }
+    for case in shown {
         let frame = case.evidence.as_ref().and_then(|evidence| evidence.frame);
         let frame = frame.map_or("-".to_owned(), |frame| frame.to_string());
         let (then, now) = (case.want.as_deref().unwrap_or("-"), case.got.as_deref().unwrap_or("-"));

@@ -100,6 +100,7 @@ pub(super) struct Drive<P: Part> {
     viewer: bool,
     timeout: Duration,
     fail_fast: bool,
+    began: Instant,
 }
 
 impl<P: Part> Drive<P> {
@@ -121,14 +122,13 @@ impl<P: Part> Drive<P> {
         let connection = opened.map_err(late).and_then(|opened| opened).map_err(ReplayError::Unreachable)?;
         let Options { fast, timeout, fail_fast, .. } = *options;
         let (ledger, pace) = (Ledger::of(P::UNIT), Pace::default());
-        let hand = None;
-        let mut drive = Self { connection, part, tape, hand, ledger, pace, fast, viewer, timeout, fail_fast };
-        let began = Instant::now();
+        let (hand, began) = (None, Instant::now());
+        let mut drive =
+            Self { connection, part, tape, hand, ledger, pace, fast, viewer, timeout, fail_fast, began };
         let mut end = tokio::select! {
             end = drive.run() => end.map_or_else(|end| end, |()| End::Whole),
             () = told(&mut interrupted) => End::Interrupted,
         };
-        drive.ledger.took = began.elapsed();
         if end != End::Interrupted {
             drive.count_the_rest().await;
             if let End::Broken(why) = &end
@@ -180,6 +180,7 @@ impl<P: Part> Drive<P> {
                     self.ledger.sent = self.ledger.sent.saturating_add(1);
                     self.connection.act(action);
                     self.flush().await?;
+                    self.ledger.took = self.began.elapsed();
                 }
                 Adapted::LeftOut(why) => self.ledger.leave_out(why),
                 Adapted::Own => {}
@@ -216,14 +217,14 @@ impl<P: Part> Drive<P> {
             self.turn(Some(by), || format!("{open} is not answered")).await?;
         }
         if waited {
-            self.pace.waited(time_ns);
+            self.pace.waited(Instant::now(), time_ns);
         }
         Ok(())
     }
 
     /// Waits until something captured at this time is due.
     async fn pace(&mut self, time_ns: i64) -> Result<(), End> {
-        let due = self.pace.due(time_ns);
+        let due = self.pace.due(Instant::now(), time_ns);
         loop {
             let [then, now] = self.ledger.tracks.total();
             // A viewer goes on where it has got as much as then.

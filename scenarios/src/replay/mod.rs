@@ -147,7 +147,7 @@ impl Prepared {
         let place = Place { tap: tap.clone(), ..Place::from(options.server) };
         let viewer = session.role == Role::Viewer;
         let (end, ledger) = if rtmp {
-            let part = rtmp::Part::new(&session, &options.url);
+            let part = rtmp::Part::new(session.path.as_deref(), &options.url);
             let client = session::rtmp::Plain::new(options.seed, session::Time::default());
             Drive::play(&place, client, part, tape, &options, viewer, interrupted).await?
         } else {

@@ -73,9 +73,10 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(session: &model::Session, url: &StreamUrl) -> Self {
+    /// For the session of this captured path.
+    pub(super) fn new(path: Option<&str>, url: &StreamUrl) -> Self {
         let (app, name) = url.app_and_name();
-        let key = session.path.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
+        let key = path.map(|path| path.rsplit('/').next().unwrap_or(path).to_owned());
         Self {
             tc_url: format!("rtmp://{}/{app}", url.authority()),
             app,
