@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 
 use crate::finding::Note;
 use crate::flow::{At, ConnId, ConnInfo, ConnStats, Datagram, Dir, End, Handler, Missing};
@@ -12,6 +13,9 @@ use crate::track::{hls, http, rtsp, udp};
 
 /// Unfinished handshakes and guises kept as findings of their own.
 const MAX_UNFINISHED: usize = 200;
+
+/// Addresses of RTMP servers remembered.
+const MAX_SERVERS: usize = 1024;
 
 /// A connection that was RTMP.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub(crate) struct Hub {
     pub(crate) rtsp_lines: HashMap<rtsp::SessionNo, Vec<Line>>,
     /// Handshakes that were never finished, with the capture they ended in.
     pub(crate) unfinished: Vec<(usize, Note)>,
+    /// Where RTMP servers are, as connections told whose ends are known.
+    servers: HashSet<SocketAddr>,
     /// Connections that carry RTMP in another guise.
     disguised: HashSet<ConnId, ById>,
     /// The capture being read.
@@ -88,6 +94,7 @@ impl Hub {
             udp: udp::Registry::default(),
             rtsp_lines: HashMap::new(),
             unfinished: Vec::new(),
+            servers: HashSet::new(),
             disguised: HashSet::default(),
             file: 0,
         }
@@ -153,6 +160,27 @@ impl Hub {
         };
         *slot = other;
         self.bandwidth.forget(Line::Conn(conn));
+    }
+
+    /// Where nothing in a connection told which end is the server's, others to the same address may have.
+    fn settle(&mut self, tracker: &mut Tracker, info: &ConnInfo) {
+        let server = tracker.server_of(info);
+        if tracker.knows_client() {
+            if self.servers.len() < MAX_SERVERS && tracker.verdict() == Verdict::Rtmp {
+                self.servers.insert(server);
+            }
+            return;
+        }
+        let is_server = |address: SocketAddr| {
+            let mut open = self.conns.values().filter_map(|slot| match slot {
+                Conn::Rtmp(other, info) if other.knows_client() => Some(other.server_of(info)),
+                _ => None,
+            });
+            self.servers.contains(&address) || open.any(|there| there == address)
+        };
+        if is_server(tracker.client_of(info)) && !is_server(server) {
+            tracker.turn();
+        }
     }
 
     /// Remembers under which series the packets of a session count: `first` where it is its connection's first.
@@ -270,13 +298,16 @@ impl Handler for Hub {
     fn closed(&mut self, conn: ConnId, end: End, stats: &ConnStats) {
         self.disguised.remove(&conn);
         let note = match self.conns.remove(&conn) {
-            Some(Conn::Rtmp(tracker, _)) => match tracker.close(end, stats) {
-                Ok(outcome) => {
-                    self.closed.push(Closed { conn, end, stats: *stats, outcome, file: self.file });
-                    return;
+            Some(Conn::Rtmp(mut tracker, info)) => {
+                self.settle(&mut tracker, &info);
+                match tracker.close(end, stats) {
+                    Ok(outcome) => {
+                        self.closed.push(Closed { conn, end, stats: *stats, outcome, file: self.file });
+                        return;
+                    }
+                    Err(note) => note,
                 }
-                Err(note) => note,
-            },
+            }
             Some(Conn::Rtsp(mut tracker, _)) => {
                 // The end may bring a first session: its packets are this connection's.
                 let was_rtsp = tracker.finish(&mut self.rtsp, stats);

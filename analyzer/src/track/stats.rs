@@ -63,6 +63,8 @@ pub struct Stats {
     marks: Option<Vec<Mark>>,
     /// When the next frame was there.
     arrived_ns: i64,
+    /// Frames without a time, and when the first and the last of them were there.
+    untimed: (u64, i64, i64),
 }
 
 /// What became of a track's packets.
@@ -99,6 +101,8 @@ struct GopCounter {
     /// Frames since the last key frame, that one included; none before the first or behind a loss.
     open: Option<(u64, i64)>,
     count: u64,
+    /// A frame of the open one has no time.
+    untimed: bool,
     frames: u64,
     min: u64,
     max: u64,
@@ -125,6 +129,7 @@ impl Stats {
             hidden: Hidden::default(),
             marks: None,
             arrived_ns: 0,
+            untimed: (0, 0, 0),
         }
     }
 
@@ -216,17 +221,48 @@ impl Stats {
         }
     }
 
+    /// Counts a frame whose time the capture does not tell, once it has [`arrived`](Self::arrived).
+    pub fn untimed_frame(&mut self, key: bool) {
+        self.frames = self.frames.saturating_add(1);
+        let (count, first, last) = &mut self.untimed;
+        if *count == 0 {
+            *first = self.arrived_ns;
+        }
+        *count = count.saturating_add(1);
+        *last = self.arrived_ns;
+        self.clock.broken = true;
+        // Without times a group of pictures still has its frames, but no length.
+        self.gop.untimed = true;
+        if key {
+            self.key_frames = self.key_frames.saturating_add(1);
+            self.gop.key(0);
+            self.gop.untimed = true;
+        } else if let Some((frames, _)) = &mut self.gop.open {
+            *frames = frames.saturating_add(1);
+        }
+    }
+
+    /// Frames whose time is not known.
+    pub fn untimed(&self) -> u64 {
+        self.untimed.0
+    }
+
     /// Counts a message that only says that the sequence ends.
     pub fn end_of_sequence(&mut self) {
         self.ends = self.ends.saturating_add(1);
     }
 
-    /// Frames per second as the timestamps have it.
+    /// Frames per second as the timestamps have it; where no frame has one, as they came.
     pub fn frame_rate(&self) -> Option<f64> {
         if self.rate.is_some() {
             return self.rate;
         }
         let (steps, ms) = (self.clock.steps, self.clock.stepped_ms);
+        let (untimed, first, last) = self.untimed;
+        if steps == 0 && untimed > 1 && last > first {
+            let seconds = millis(last.saturating_sub(first)) / 1e9;
+            return Some(round3(small(untimed.saturating_sub(1)) / seconds));
+        }
         (steps > 0 && ms > 0).then(|| round3(small(steps) * 1000.0 / millis(ms)))
     }
 
@@ -325,13 +361,18 @@ impl Clock {
 
 impl GopCounter {
     fn key(&mut self, dts: i64) {
+        self.close(dts);
+        self.untimed = false;
+    }
+
+    fn close(&mut self, dts: i64) {
         if let Some((frames, start)) = self.open.replace((1, dts)) {
             self.min = if self.count == 0 { frames } else { self.min.min(frames) };
             self.max = self.max.max(frames);
             self.count = self.count.saturating_add(1);
             self.frames = self.frames.saturating_add(frames);
             let ms = dts.saturating_sub(start);
-            if ms > 0 {
+            if ms > 0 && !self.untimed {
                 self.timed = self.timed.saturating_add(1);
                 self.ms = self.ms.saturating_add(ms);
             }
@@ -462,6 +503,23 @@ mod tests {
         assert_eq!(stats.frame_rate(), Some(25.0));
         assert_eq!(stats.dts_range(), (0, 3_600_240));
         assert!(stats.into_model().gop.is_none());
+    }
+
+    #[test]
+    fn frames_without_times_are_counted_and_timed_by_their_packets() {
+        let mut stats = Stats::new(TrackKind::Video);
+        for n in 0..26i64 {
+            stats.arrived(n * 200_000_000);
+            stats.untimed_frame(n % 10 == 0);
+        }
+        assert_eq!((stats.frame_rate(), stats.untimed()), (Some(5.0), 26));
+        // Where some have times, those tell the rate.
+        for n in 0..21u32 {
+            stats.frame(7000 + n * 40, 0, n % 10 == 0);
+        }
+        assert_eq!(stats.frame_rate(), Some(25.0));
+        let gop = stats.into_model().gop.unwrap();
+        assert_eq!((gop.min_frames, gop.max_frames, gop.mean_s), (6, 10, 0.4));
     }
 
     #[test]

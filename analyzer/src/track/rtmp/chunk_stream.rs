@@ -68,6 +68,7 @@ impl Chunked {
         if let (None, Some(time)) = (self.extended, said.extended) {
             self.extended = Some(time);
             self.timestamp = time;
+            self.timed = true;
         }
         self.open = false;
         self.interrupted = false;

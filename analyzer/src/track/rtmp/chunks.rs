@@ -26,6 +26,8 @@ pub(super) struct Message<'b> {
     /// Chunk stream it came on.
     pub(super) csid: u32,
     pub(super) timestamp: u32,
+    /// The time is known, if only up to a constant.
+    pub(super) timed: bool,
     pub(super) type_id: u8,
     pub(super) stream_id: u32,
     /// Declared length of the body.
@@ -496,6 +498,7 @@ impl Assembler {
         let message = Message {
             csid: stream.csid,
             timestamp: stream.timestamp,
+            timed: stream.timed,
             type_id: stream.type_id,
             stream_id: stream.stream_id,
             length: stream.length,

@@ -8,6 +8,7 @@ use wire::rtmp::message::{Command, kind};
 
 use super::chunks::Message;
 use super::declared::{self, Metadata};
+use super::direction;
 use super::media::{Media, Structure, Unreadable};
 use crate::finding::{Note, Notes};
 use crate::flow::At;
@@ -27,6 +28,10 @@ const MAX_TEXT: usize = 1024;
 pub(super) struct Connection {
     /// Whether every frame is marked.
     pub(super) trace: bool,
+    /// The client was seen to be one.
+    pub(super) client_is_sure: bool,
+    /// What was taken for the client is the server.
+    pub(super) turned: bool,
     pub(super) app: Option<String>,
     pub(super) tc_url: Option<String>,
     pub(super) agent: Option<String>,
@@ -37,10 +42,13 @@ pub(super) struct Connection {
     pub(super) rules: Panel<rules::Rtmp>,
 }
 
-impl Default for Connection {
-    fn default() -> Self {
+impl Connection {
+    /// Nothing said so far.
+    pub(super) fn new(client_is_sure: bool) -> Self {
         Self {
             trace: false,
+            client_is_sure,
+            turned: false,
             app: None,
             tc_url: None,
             agent: None,
@@ -82,6 +90,29 @@ pub(super) struct Stream {
 impl Connection {
     /// Takes a message that came from the client or went to it.
     pub(super) fn message(&mut self, from_client: bool, message: &Message<'_>) {
+        if !self.client_is_sure
+            && let Some(of_client) = direction::is_of_client(message)
+        {
+            self.client_is_sure = true;
+            if of_client != from_client {
+                self.turn();
+            }
+        }
+        self.take(from_client != self.turned, message);
+    }
+
+    /// What was taken for the client is the server. Nothing that came so far said more than that media flows.
+    pub(super) fn turn(&mut self) {
+        self.turned = !self.turned;
+        for stream in &mut self.streams {
+            stream.role = if stream.role == Role::Viewer { Role::Publisher } else { Role::Viewer };
+            stream.wire_bytes.reverse();
+        }
+        self.rules = Panel::new(rules::ALL);
+        self.rules.tell(rules::Event::Hole);
+    }
+
+    fn take(&mut self, from_client: bool, message: &Message<'_>) {
         self.rules.tell(rules::Event::Message(headers(from_client, message)));
         if let Some(stream) = self.stream_of(message.stream_id, from_client) {
             let side = usize::from(!from_client);
@@ -101,7 +132,7 @@ impl Connection {
     /// Messages of one direction may be missing here.
     pub(super) fn hole(&mut self, from_client: bool) {
         self.rules.tell(rules::Event::Hole);
-        let role = if from_client { Role::Publisher } else { Role::Viewer };
+        let role = if from_client != self.turned { Role::Publisher } else { Role::Viewer };
         self.streams.iter_mut().filter(|s| s.role == role && s.ended.is_none()).for_each(|s| s.media.hole());
     }
 
@@ -204,7 +235,7 @@ impl Connection {
                 ..*message
             };
             if part.type_id != kind::AGGREGATE {
-                self.message(from_client, &part);
+                self.take(from_client, &part);
             }
             if file::previous_tag_size(&mut c).is_err() || c.position() <= before {
                 break;

@@ -73,6 +73,11 @@ impl Media {
         self.tracks.iter_mut().map(|(_, stats)| stats)
     }
 
+    /// Frames whose time is not known.
+    pub(super) fn untimed(&mut self) -> u64 {
+        self.stats().map(|stats| stats.untimed()).sum()
+    }
+
     /// Messages may be missing here.
     pub(super) fn hole(&mut self) {
         self.stats().for_each(Stats::lost);
@@ -132,7 +137,7 @@ impl Media {
                     }
                     let composition = avc.map_or(0, |avc| avc.composition_time);
                     stats.arrived(message.done_ns);
-                    stats.frame(message.timestamp, composition, frame_type.is_key());
+                    frame(stats, message, composition, frame_type.is_key());
                     self.whole(TrackKind::Video, message);
                 }
                 Ok(())
@@ -175,7 +180,7 @@ impl Media {
         let head = if header.aac.is_some() { 2 } else { 1 };
         if message.length > head && matches!(header.aac, None | Some(AacPacketType::Raw)) {
             stats.arrived(message.done_ns);
-            stats.frame(message.timestamp, 0, false);
+            frame(stats, message, 0, false);
             if message.is_whole() && header.aac.is_some() {
                 stats.audio_frame(payload);
             }
@@ -222,7 +227,7 @@ impl Media {
             if coded {
                 name(stats, packet.fourcc.codec());
                 stats.arrived(message.done_ns);
-                stats.frame(message.timestamp, packet.composition_time, key);
+                frame(stats, message, packet.composition_time, key);
             }
             // Of a frame only the beginning is kept: a packet behind it may be out of reach.
             let payload = packet.payload(&mut c);
@@ -286,6 +291,14 @@ impl Media {
             _ => &mut self.first_sound_ns,
         };
         first.get_or_insert(message.done_ns);
+    }
+}
+
+fn frame(stats: &mut Stats, message: &Message<'_>, composition: i32, key: bool) {
+    if message.timed {
+        stats.frame(message.timestamp, composition, key);
+    } else {
+        stats.untimed_frame(key);
     }
 }
 

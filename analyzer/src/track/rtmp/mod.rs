@@ -9,6 +9,7 @@ mod chunk_stream;
 mod chunks;
 mod connection;
 mod declared;
+mod direction;
 mod evidence;
 pub(crate) mod follow;
 mod handshake;
@@ -131,7 +132,7 @@ impl Tracker {
             verdict: Verdict::Open,
             client: info.client_known.then_some(Dir::AToB),
             sides: [Side::new(), Side::new()],
-            connection: Connection::default(),
+            connection: Connection::new(info.client_known),
             late: None,
             from_start: info.client_known,
             ports: [info.a.port(), info.b.port()],
@@ -182,7 +183,28 @@ impl Tracker {
 
     /// The client's address.
     pub(crate) fn client_of(&self, info: &ConnInfo) -> SocketAddr {
-        if self.client == Some(Dir::BToA) { info.b } else { info.a }
+        if self.client() == Dir::BToA { info.b } else { info.a }
+    }
+
+    /// The server's address.
+    pub(crate) fn server_of(&self, info: &ConnInfo) -> SocketAddr {
+        if self.client() == Dir::BToA { info.a } else { info.b }
+    }
+
+    /// True where the connection itself told which end is the client.
+    pub(crate) fn knows_client(&self) -> bool {
+        self.connection.client_is_sure
+    }
+
+    /// What was taken for the client is the server.
+    pub(crate) fn turn(&mut self) {
+        self.connection.turn();
+    }
+
+    /// The client's direction, as far as it is known.
+    fn client(&self) -> Dir {
+        let first = self.client.unwrap_or(Dir::AToB);
+        if self.connection.turned { first.reverse() } else { first }
     }
 
     /// Bytes of both directions that the capture lacks so far.
@@ -272,17 +294,18 @@ impl Tracker {
 
     /// The connection is over: what it was, if it was RTMP; or why it never became it.
     pub fn close(mut self, end: End, stats: &ConnStats) -> Result<Outcome, Option<Box<Note>>> {
-        let client = self.client.unwrap_or(Dir::AToB);
         if self.verdict != Verdict::Rtmp {
-            return Err(self.unfinished(client, end, stats).map(Box::new));
+            return Err(self.unfinished(self.client(), end, stats).map(Box::new));
         }
+        let first = self.client.unwrap_or(Dir::AToB);
         for (dir, side) in [Dir::AToB, Dir::BToA].into_iter().zip(&mut self.sides) {
             let Side { chunks, messages, .. } = side;
-            let from_client = dir == client;
+            let from_client = dir == first;
             let mut sink =
                 Receiver { connection: &mut self.connection, from_client, messages, desync: false };
             chunks.close(&mut sink);
         }
+        let client = self.client();
         self.connection.tell();
         let mut clean = true;
         for (dir, side) in [Dir::AToB, Dir::BToA].into_iter().zip(&self.sides) {
@@ -299,7 +322,14 @@ impl Tracker {
         }
         if let Some(at) = self.late {
             let rule = &spec::capture::STARTED_LATE;
-            let text = "the capture begins inside the connection: who asked for what is not known";
+            let mut text =
+                "the capture begins inside the connection: who asked for what is not known".to_owned();
+            let untimed: u64 = self.connection.streams.iter_mut().map(|s| s.media.untimed()).sum();
+            if untimed > 0 {
+                text.push_str(&format!(
+                    "; times of {untimed} frames are not known, as the capture lacks what they count from"
+                ));
+            }
             self.connection.notes.push(Note::new(rule, text).at(at));
             clean = false;
         }
@@ -390,7 +420,7 @@ impl Tracker {
     }
 }
 
-/// The client of a connection whose beginning the capture lacks: not the side with RTMP's port, or the one with the
+/// The client of a connection whose beginning the capture lacks, until a message tells: not the side with RTMP's port, or the one with the
 /// higher port.
 fn client_by_port([a, b]: [u16; 2]) -> Dir {
     let server_is_a = if (a == PORT) == (b == PORT) { a < b } else { a == PORT };

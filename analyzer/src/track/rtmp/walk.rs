@@ -36,6 +36,8 @@ const MAX_ENDS: u32 = 4;
 const STRONG: u32 = 12;
 /// Evidence in a header that confirms those before it, in bits.
 const SAYS: i32 = 7;
+/// Evidence of a run in which something may stand that hardly says what it is, in bits.
+const GOOD: i32 = 20;
 /// Evidence of a body that leaves no doubt, in bits.
 const PLAIN: u32 = 22;
 /// Headers read in one attempt.
@@ -85,6 +87,8 @@ struct State {
     sure: bool,
     /// The end of a body was chosen, and nothing has stood there yet.
     owing: bool,
+    /// A chunk stream whose type and length were guessed by next to nothing, and that has to come again.
+    guessed: Option<u32>,
     seen: Overlay,
 }
 
@@ -93,6 +97,8 @@ struct Taken {
     type_id: u8,
     bits: i32,
     lengths: Lengths,
+    /// Next to nothing speaks for the type.
+    weak: bool,
     /// Bytes of a repeated extended timestamp before the body, and that time.
     repeated: usize,
     extended: Option<u32>,
@@ -112,8 +118,17 @@ impl Ground<'_> {
     pub(super) fn run(&self, position: usize) -> Run {
         let sure = self.exact && position == 0;
         let seen = Overlay::default();
-        let start =
-            State { at: position, bits: 0, headers: 0, fits: 0, split: false, sure, owing: false, seen };
+        let start = State {
+            at: position,
+            bits: 0,
+            headers: 0,
+            fits: 0,
+            split: false,
+            sure,
+            owing: false,
+            guessed: None,
+            seen,
+        };
         let mut effort = EFFORT;
         self.walk(start, &mut effort)
     }
@@ -125,12 +140,15 @@ impl Ground<'_> {
             *effort = less;
             let State { at, .. } = state;
             if self.goal.is_some_and(|goal| goal <= at) {
-                let there = self.goal == Some(at) && state.seen.is_whole();
+                let there = self.goal == Some(at) && state.seen.is_whole() && state.guessed.is_none();
                 return if there { state.into_run() } else { Run::Wrong };
             }
             if at == self.bytes.len() {
-                let enough =
-                    self.last && !state.owing && state.seen.is_whole() && state.bits >= ENOUGH_AT_END;
+                let enough = self.last
+                    && !state.owing
+                    && state.guessed.is_none()
+                    && state.seen.is_whole()
+                    && state.bits >= ENOUGH_AT_END;
                 return if enough { state.into_run() } else { Run::Open(at.saturating_add(1)) };
             }
             if at > self.bytes.len() {
@@ -165,6 +183,11 @@ impl Ground<'_> {
                 let Some(taken) = self.take(&state, &basic, &header, known, c.peek()) else {
                     return Run::Wrong;
                 };
+                if state.guessed == Some(basic.csid) {
+                    state.guessed = None;
+                } else if taken.weak && !state.sure {
+                    state.guessed = Some(basic.csid);
+                }
                 if matches!(taken.lengths, Lengths::Unheard) {
                     let more = self.bytes.len().saturating_add(256);
                     return if self.last { Run::Wrong } else { Run::Open(more) };
@@ -226,7 +249,8 @@ impl Ground<'_> {
     }
 
     fn is_enough(&self, state: &State) -> bool {
-        self.goal.is_none() && state.headers >= CHAIN && state.bits >= ENOUGH && !state.owing
+        let sure = !state.owing && state.guessed.is_none();
+        self.goal.is_none() && state.headers >= CHAIN && state.bits >= ENOUGH && sure
     }
 
     /// What the message is whose header stands at `state.at` and whose body begins with `bytes`.
@@ -242,7 +266,7 @@ impl Ground<'_> {
         let behind = bytes.get(repeated..).unwrap_or_default();
         let taken = |type_id, bits: u32, lengths| {
             let bits = bits.cast_signed();
-            Taken { type_id, bits, lengths, repeated, extended: None }
+            Taken { type_id, bits, lengths, weak: false, repeated, extended: None }
         };
         if let (Some(length), Some(type_id)) = (header.length, header.type_id) {
             return Some(taken(type_id, body(type_id, length, behind)?, Lengths::One(length)));
@@ -266,22 +290,24 @@ impl Ground<'_> {
             return None;
         }
         if behind.len() < LOOK && !self.last {
-            return Some(Taken { type_id: 0, bits: 0, lengths: Lengths::Unheard, repeated, extended: None });
+            return Some(taken(0, 0, Lengths::Unheard));
         }
-        let plain = if state.sure { weak_guess(bytes) } else { guess(bytes) };
-        let (Guess { type_id, bits }, extended) = match plain {
-            Some(plain) => (plain, None),
+        let may_be_weak = state.sure || state.bits >= GOOD && state.guessed.is_none();
+        let weak = || weak_guess(bytes).filter(|_| may_be_weak).map(|guess| (guess, true));
+        let plain = guess(bytes).map(|guess| (guess, false)).or_else(weak);
+        let (Guess { type_id, bits }, weak, extended) = match plain {
+            Some((plain, weak)) => (plain, weak, None),
             None => {
                 let (time, rest) = bytes.split_first_chunk::<4>().filter(|_| basic.fmt == 3)?;
                 let time = Some(u32::from_be_bytes(*time)).filter(|time| (EXTENDED..LATE).contains(time))?;
-                (guess(rest)?, Some(time))
+                (guess(rest)?, false, Some(time))
             }
         };
-        let heard = state.sure || self.is_heard(basic.csid, type_id, bits);
+        let heard = state.sure || weak || self.is_heard(basic.csid, type_id, bits);
         let repeated = if extended.is_some() { 4 } else { 0 };
         let bits = bits.cast_signed().saturating_sub(UNHEARD);
         let lengths = if heard { Lengths::Unknown } else { Lengths::Unheard };
-        Some(Taken { type_id, bits, lengths, repeated, extended })
+        Some(Taken { type_id, bits, lengths, weak, repeated, extended })
     }
 
     /// Tries the ends that a body of unknown length may have.
