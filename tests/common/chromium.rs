@@ -160,9 +160,11 @@ fn browse(directory: &Path, profile: &Path, page: &str) -> Peer {
         "--autoplay-policy=no-user-gesture-required",
         "--no-proxy-server",
     ];
-    let home = format!("HOME={}", profile.display());
+    // What it leaves when it is killed goes with the profile.
+    let (home, temp) = (format!("HOME={}", profile.display()), format!("TMPDIR={}", profile.display()));
     let data = format!("--user-data-dir={}", profile.join("data").display());
-    let arguments: Vec<&str> = [&*home, "chromium"].into_iter().chain(flags).chain([&*data, page]).collect();
+    let arguments: Vec<&str> =
+        [&*home, &*temp, "chromium"].into_iter().chain(flags).chain([&*data, page]).collect();
     Peer::start(directory, "chromium", "env", &arguments)
 }
 
