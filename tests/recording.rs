@@ -22,8 +22,9 @@ use common::peer::{Peer, ffmpeg_publishes, output};
 use common::playlists::List;
 use common::rml::{Publisher, Viewer};
 use common::server::Server;
+use common::small_disk::SmallDisk;
 use common::witness::Witnesses;
-use common::{PROGRAM, clip, installed, say, wait_for, wait_until};
+use common::{PROGRAM, clip, installed, wait_for, wait_until};
 use serde_json::Value;
 
 /// A configuration that records to `DIR/rec`.
@@ -240,32 +241,6 @@ fn a_full_disk_ends_the_recording_and_nothing_else() {
     common::peer::terminate(child.id());
     assert!(child.wait().unwrap().success());
     assert!(said().contains("recording given up"), "{}", said());
-}
-
-/// A small file system of its own, as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None, with the reason printed, where this user may not mount.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let run = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
-            .arg(at)
-            .output()
-            .unwrap();
-        if !run.status.success() {
-            say(&format!("skipped: cannot mount here: {}", String::from_utf8_lossy(&run.stderr).trim()));
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

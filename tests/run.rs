@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::installed;
+use common::small_disk::SmallDisk;
 use serde_json::Value;
 
 fn run(directory: &Path, arguments: &[&str]) -> Output {
@@ -121,6 +122,36 @@ fn an_expectation_that_is_not_met_is_status_1_and_said() {
     assert!(case["evidence"]["filter"].as_str().unwrap().contains("tcp.port"));
     let junit = std::fs::read_to_string(directory.path().join("out/junit.xml")).unwrap();
     assert!(junit.contains("<failure"), "{junit}");
+}
+
+#[test]
+fn a_full_disk_costs_packets_and_no_report() {
+    if !installed(&["mount", "umount"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(_disk) = SmallDisk::mount(&directory.path().join("out"), "200k") else { return };
+    let file = write(directory.path(), "short.toml", SHORT);
+    let output = run(directory.path(), &[&file, "--out", "out/run", "--json", "-"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let verdicts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cases = verdicts["cases"].as_array().unwrap();
+    assert!(cases[0]["rule"].as_str().unwrap().ends_with(":run.capture"), "{cases:#?}");
+    assert!(cases[0]["got"].as_str().unwrap().contains("No space left"), "{cases:#?}");
+    assert!(cases.len() > 2 && cases[1..].iter().all(|case| case["verdict"] == "inconclusive"), "{cases:#?}");
+    let junit = std::fs::read_to_string(directory.path().join("out/run/junit.xml")).unwrap();
+    assert!(junit.contains("No space left"), "{junit}");
+    for name in ["run.json", "index.html", "verdicts.json"] {
+        assert!(directory.path().join("out/run").join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+
+    // A disk on which not even those have a place.
+    let Some(_disk) = SmallDisk::mount(&directory.path().join("none"), "8k") else { return };
+    let output = run(directory.path(), &[&file, "--out", "none/run", "--junit", "junit.xml"]);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    assert!(!err(&output).contains("report:"), "{}", err(&output));
+    let junit = std::fs::read_to_string(directory.path().join("junit.xml")).unwrap();
+    assert!(junit.contains("run.directory"), "{junit}");
 }
 
 #[test]

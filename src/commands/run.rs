@@ -39,6 +39,8 @@ struct Done {
     /// The target or the environment was in the way.
     kept_from: bool,
     interrupted: bool,
+    /// The run directory has its report.
+    reported: bool,
     seconds: f64,
 }
 
@@ -123,7 +125,7 @@ pub fn run(args: &args::Run, common: &Common) -> Ended {
         reports::text::scenarios(&ran, detail, options)
     })?;
     if !common.quiet {
-        for job in jobs.iter().filter(|job| done.iter().any(|one| one.name == job.name)) {
+        for job in jobs.iter().filter(|job| done.iter().any(|one| one.name == job.name && one.reported)) {
             output::say(&format!("report: {}", job.out.join("index.html").display()));
         }
     }
@@ -257,16 +259,23 @@ async fn once(job: &Job, args: &args::Run, interrupted: watch::Receiver<bool>) -
     run.checks = checks(&cases);
     let target = args.target.first().cloned().unwrap_or_else(|| job.name.clone());
     let verdicts = Verdicts { schema: VERDICTS_SCHEMA.to_owned(), target, cases: cases.clone() };
-    if let Err(failure) = directory(&job.out, &run, &events, &verdicts) {
+    let written = directory(&job.out, &run, &events, &verdicts);
+    let reported = written.is_ok();
+    if let Err(failure) = written {
         cases.push(engine::case_of_error("run.directory", "the run directory is written", failure.message));
     }
     let kept_from = cases.iter().any(|case| case.verdict == Verdict::Error);
-    Done { name: job.name.clone(), cases, run, kept_from, interrupted: stopped, seconds }
+    Done { name: job.name.clone(), cases, run, kept_from, interrupted: stopped, reported, seconds }
 }
 
 /// What kept a scenario from being judged, as its only case.
 fn kept(error: &EngineError) -> Case {
-    engine::case_of_error("target.ready", "there is a target to test", error.to_string())
+    let (id, title) = match error {
+        EngineError::Target(_) | EngineError::Unspoken(..) => ("target.ready", "there is a target to test"),
+        EngineError::Capture(_) => ("run.capture", "the packets are written and read"),
+        EngineError::Io(..) => ("run.directory", "the run directory can be used"),
+    };
+    engine::case_of_error(id, title, error.to_string())
 }
 
 /// A run of which there is nothing but its end.

@@ -31,13 +31,15 @@ pub fn write(
         (&args.json, reports::json::verdicts(verdicts)),
         (&args.html, reports::html::render(run)),
     ];
+    // One that cannot be written keeps nobody from the others.
+    let mut written = Ok(());
     for (path, text) in files {
         let Some(path) = path else { continue };
         on_stdout |= path == Path::new("-");
-        put(path, &text.map_err(Failure::environment)?)?;
+        written = written.and(put(path, &text.map_err(Failure::environment)?));
     }
     if on_stdout {
-        return Ok(());
+        return written;
     }
     let detail = match (common.quiet, common.verbose) {
         (true, _) => Detail::Quiet,
@@ -48,7 +50,8 @@ pub fn write(
         CheckFormat::Human => human(verdicts, detail, &output::text_options(common)),
         CheckFormat::Json => reports::json::verdicts(verdicts).map_err(Failure::environment)?,
         CheckFormat::Github => reports::text::github(verdicts),
-    })
+    })?;
+    written
 }
 
 fn put(path: &Path, text: &str) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ pub mod rtp;
 pub mod rtsp;
 pub mod rtsp_media;
 pub mod server;
+pub mod small_disk;
 pub mod tshark;
 pub mod witness;
 pub mod written;
