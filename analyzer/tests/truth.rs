@@ -248,3 +248,66 @@ fn captures_built_by_hand_are_those_of_the_notes() {
     assert!(row.contains("Aggregate") && told("aggregate"), "{types:?}");
     assert!(row.contains("AMF3 command") && told("amf3"), "{types:?}");
 }
+
+/// One request or answer that tshark lists, with its columns.
+struct Line<'a> {
+    stream: u64,
+    method: &'a str,
+    url: &'a str,
+    transport: &'a str,
+}
+
+fn lines_of(truth: &str) -> Vec<Line<'_>> {
+    let rows =
+        truth.lines().take_while(|line| !line.starts_with("# SDP")).filter(|line| !line.starts_with('#'));
+    let columns = rows.map(|row| row.split('\t').collect::<Vec<_>>()).filter(|columns| columns.len() > 6);
+    columns
+        .map(|c| Line { stream: c[1].parse().unwrap(), method: c[2], url: c[4], transport: c[6] })
+        .collect()
+}
+
+/// RTSP sessions of captures made by others, against what tshark lists of them.
+#[test]
+fn rtsp_sessions_are_those_of_the_lists() {
+    let Some(dir) = beside("others/truth") else { return };
+    let mut compared = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(capture) = name.strip_suffix(".rtsp.txt").filter(|c| !c.ends_with(".erf")) else { continue };
+        let truth = fs::read_to_string(beside(&format!("others/truth/{name}")).unwrap()).unwrap();
+        let lines = lines_of(&truth);
+        let analysis = analyze(&beside(&format!("others/{capture}")).unwrap());
+        let sessions: Vec<&Session> =
+            analysis.sessions.iter().filter(|s| s.protocol == model::Protocol::Rtsp).collect();
+        let streams: BTreeSet<u64> = lines.iter().map(|line| line.stream).collect();
+        assert_eq!(sessions.len(), streams.len(), "{capture}: one session a connection");
+        let described: Vec<&str> = truth
+            .lines()
+            .skip_while(|line| !line.starts_with("# SDP"))
+            .skip(1)
+            .flat_map(|line| line.split('\t').nth(1).unwrap_or_default().split('|'))
+            .filter(|media| !media.is_empty())
+            .collect();
+        for (stream, session) in streams.iter().zip(&sessions) {
+            let place = format!("{capture}, {}", session.id);
+            let mine: Vec<&Line<'_>> = lines.iter().filter(|line| line.stream == *stream).collect();
+            let plays = mine.iter().any(|line| line.method == "PLAY");
+            assert_eq!(session.role, if plays { Role::Viewer } else { Role::Control }, "{place}");
+            let url = mine.iter().map(|line| line.url).find(|url| !url.is_empty()).unwrap();
+            let path = url.splitn(4, '/').nth(3).unwrap();
+            assert_eq!(session.path.as_deref(), Some(path), "{place}");
+            let set_up = mine.iter().filter(|line| line.method == "SETUP").count();
+            let over_udp = mine.iter().any(|line| line.transport.contains("client_port"));
+            assert_eq!(session.transport == model::Transport::Udp, over_udp, "{place}");
+            if plays {
+                assert_eq!((session.tracks.len(), described.len()), (set_up, set_up), "{place}");
+                for (track, media) in session.tracks.iter().zip(&described) {
+                    let kind = if track.kind == TrackKind::Video { "video" } else { "audio" };
+                    assert!(media.starts_with(kind) && track.codec.is_some(), "{place}: {media}");
+                }
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 9, "{compared} sessions");
+}
