@@ -15,7 +15,7 @@ use super::{Options, ReplayError};
 use crate::client::{ClientError, Connection, Endpoint, Place, told};
 
 /// Bytes that wait for a server that takes none but makes us answer.
-const MAX_WAITING: usize = 64 << 20;
+const MAX_WAITING: usize = 32 << 20;
 /// How long answers are waited for at the end that no session depends on.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -246,9 +246,6 @@ impl<P: Part> Drive<P> {
         let mut least = self.connection.waiting();
         let mut by = Instant::now() + self.timeout;
         while self.connection.waiting() > 0 {
-            if self.connection.waiting() > MAX_WAITING {
-                return Err(End::Unusable("the server takes nothing and wants ever more".to_owned()));
-            }
             self.turn(Some(by), || "the server takes nothing".to_owned()).await?;
             if self.connection.waiting() < least {
                 least = self.connection.waiting();
@@ -258,7 +255,7 @@ impl<P: Part> Drive<P> {
         self.hear()
     }
 
-    /// Waits for what had been answered when the capture ended.
+    /// Waits for what had been answered when the capture ended, and a moment for what had not: it may be refused.
     async fn last_answers(&mut self) -> Result<(), End> {
         let began = Instant::now();
         loop {
@@ -270,9 +267,7 @@ impl<P: Part> Drive<P> {
                 Some(open) => {
                     self.turn(Some(began + self.timeout), || format!("{open} is not answered")).await
                 }
-                None if self.ledger.open(Weight::Courtesy).is_none() || began.elapsed() >= GRACE => {
-                    return Ok(());
-                }
+                None if !self.ledger.waits() || began.elapsed() >= GRACE => return Ok(()),
                 None => match self.turn(Some(began + GRACE), String::new).await {
                     Err(End::Unusable(_)) => return Ok(()),
                     turned => turned,
@@ -299,6 +294,9 @@ impl<P: Part> Drive<P> {
     fn hear(&mut self) -> Result<(), End> {
         while let Some(event) = self.connection.heard() {
             self.part.heard(event, &mut self.ledger);
+        }
+        if self.connection.waiting() > MAX_WAITING {
+            return Err(End::Unusable("the server takes nothing and wants ever more answers".to_owned()));
         }
         match self.connection.closed() {
             None => Ok(()),

@@ -152,6 +152,12 @@ impl Ledger {
         self.rows.iter().find(open).map(|row| row.title.as_str())
     }
 
+    /// True where an answer may still come that tells something.
+    pub(super) fn waits(&self) -> bool {
+        let told = |row: &Row| row.captured.is_some() || row.weight == Weight::Essential;
+        self.rows.iter().any(|row| row.now.is_none() && told(row))
+    }
+
     /// An essential request that was refused, and not so in the capture.
     pub(super) fn refusal(&self) -> Option<String> {
         let refused = |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.refused);

@@ -12,6 +12,9 @@ use wire::rtmp::message::{Command, Control, kind};
 /// Messages read ahead.
 const AHEAD: usize = 32;
 
+/// Messages of the server before the client's first: real servers wait for it.
+const MAX_LOOKED_AT: usize = 1000;
+
 /// Messages of a connection in the order of the capture. The thread that reads them ends soon after this is dropped.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -68,7 +71,7 @@ impl Tape {
                 Some(other) => return missing(&format!("the client's first request is {other}")),
                 None => {}
             }
-            if self.looked_at.len() > 10_000 {
+            if self.looked_at.len() > MAX_LOOKED_AT {
                 break;
             }
         }
