@@ -439,13 +439,12 @@ pub struct Run {
 
 /// Arguments of `replay`.
 #[derive(Debug, ClapArgs)]
-#[command(
-    after_help = "Played again are RTMP publishers and viewers, and RTSP sessions over TCP. The URL's\n\
-names take the place of the captured ones; rtmp://HOST/APP keeps the stream name.\n\
-A message waits for the answers that it had waited for in the capture, and media\n\
-for its time. Exit code 1: an answer differs in outcome, or the server ends it\n\
-early; 3: it cannot be reached, is silent, or speaks something else."
-)]
+#[command(after_help = "Played again are RTMP publishers and viewers, and RTSP sessions over TCP. The\n\
+URL's names take the place of the captured ones; rtmp://HOST/APP keeps the\n\
+stream name. A message waits for the answers that it had waited for in the\n\
+capture, and media for its time. Exit code 1: an answer differs in outcome, or\n\
+the server ends it early; 3: it cannot be reached, is silent, or speaks\n\
+something else.")]
 pub struct Replay {
     /// A pcap or pcapng file, also packed with gzip or zstd.
     #[arg(value_name = "FILE")]
