@@ -65,6 +65,13 @@ fn scenarios_that_ship_are_met_side_by_side() {
     let id = "broken/marker-missing:rules.rtp.marker.video";
     let caught = cases.iter().find(|case| case["rule"] == id).unwrap();
     assert!(caught["got"].as_str().unwrap().starts_with("rtp.marker.video: "), "{caught}");
+    let bad_network = std::fs::read(directory.path().join("out/smoke/bad-network/run.json")).unwrap();
+    let bad_network: Value = serde_json::from_slice(&bad_network).unwrap();
+    let notes = bad_network["notes"].as_array().unwrap();
+    let lost = notes
+        .iter()
+        .find_map(|note| note.as_str()?.strip_prefix("Packets that the paths lost on their way: "));
+    assert!(lost.is_some_and(|who| who.contains("mobile ")), "{notes:?}");
     let run_directory = directory.path().join("out/smoke/rtmp-to-all");
     for file in ["run.json", "run.jsonl", "junit.xml", "index.html", "verdicts.json", "capture.pcapng"] {
         assert!(run_directory.join(file).metadata().unwrap().len() > 0, "{file}");

@@ -183,6 +183,18 @@ impl Actor {
         }
     }
 
+    /// Loses its connections. Whether it comes back is its own matter.
+    pub fn reset(&self) {
+        if let Some(relay) = &self.relay {
+            relay.reset();
+        }
+    }
+
+    /// Packets that its path lost; none where it has no path of its own.
+    pub fn lost_on_path(&self) -> Option<u64> {
+        self.relay.as_ref().map(Relay::lost)
+    }
+
     /// Does nothing, or goes on.
     pub fn freeze(&self, still: bool) {
         if let Some(running) = &self.running {
@@ -243,7 +255,8 @@ async fn visit(
     let mut left = client.reconnect.map_or(0, |again| again.times);
     loop {
         let ending = once(&client, &url, place.clone(), &stage, &name, stop.clone()).await;
-        let lost = matches!(ending, Ending::Lost(_) | Ending::Refused(_));
+        // A viewer that is told of the end cannot know whether there is more to come.
+        let lost = matches!(ending, Ending::Lost(_) | Ending::Refused(_) | Ending::Told);
         let Some(again) = client.reconnect.filter(|_| lost && left > 0) else { return ending };
         left -= 1;
         tokio::select! {

@@ -21,8 +21,9 @@ pub struct Figures {
     pub sessions: Vec<String>,
     /// Contract names, sorted.
     pub codecs: Vec<String>,
-    /// Whether the first picture is a key frame.
+    /// Whether the first picture of every session is a key frame.
     pub key_frame_first: Option<bool>,
+    with_frames: f64,
     pictures: f64,
     audio_frames: f64,
     first_frame_s: Option<f64>,
@@ -41,6 +42,7 @@ impl Figures {
             return None;
         }
         match figure {
+            Figure::Sessions => Some(self.with_frames),
             Figure::Frames => Some(self.pictures + self.audio_frames),
             Figure::Pictures => Some(self.pictures),
             Figure::AudioFrames => Some(self.audio_frames),
@@ -64,6 +66,8 @@ pub fn of(sessions: &[&Session], published: &[&Session], traces: &[Trace], buffe
         let tracks = sessions.iter().flat_map(|s| &s.tracks).filter(|t| t.kind == kind);
         tracks.map(|t| t.coded_frames()).sum::<u64>() as f64
     };
+    let has_frames = |s: &&&Session| s.tracks.iter().any(|track| track.coded_frames() > 0);
+    figures.with_frames = sessions.iter().filter(has_frames).count() as f64;
     (figures.pictures, figures.audio_frames) = (count(TrackKind::Video), count(TrackKind::Audio));
     let mut codecs: Vec<String> =
         sessions.iter().flat_map(|s| &s.tracks).filter_map(|t| t.codec.clone()).collect();
@@ -83,10 +87,10 @@ pub fn of(sessions: &[&Session], published: &[&Session], traces: &[Trace], buffe
     };
     let (mut gap, mut stalls) = (None::<f64>, None::<f64>);
     for kind in KINDS {
-        let sent: Vec<Mark> = marks(published, kind).concat();
+        let sent: Vec<Vec<Mark>> = marks(published, kind);
         for seen in marks(sessions, kind) {
-            if kind == TrackKind::Video {
-                figures.key_frame_first = figures.key_frame_first.or(seen.first().map(|mark| mark.key));
+            if let (TrackKind::Video, Some(first)) = (kind, seen.first()) {
+                figures.key_frame_first = Some(figures.key_frame_first.unwrap_or(true) && first.key);
             }
             if let Some(seconds) = longest_gap(&seen) {
                 gap = Some(gap.map_or(seconds, |gap| gap.max(seconds)));
@@ -94,7 +98,7 @@ pub fn of(sessions: &[&Session], published: &[&Session], traces: &[Trace], buffe
             if kind == TrackKind::Video {
                 stalls = Some(stalls.unwrap_or(0.0) + self::stalls(&seen, buffer) as f64);
             }
-            if let Some((missing, foreign)) = compare(&seen, &sent) {
+            if let Some((missing, foreign)) = compare_with_each(&seen, &sent) {
                 *figures.missing.get_or_insert(0.0) += missing as f64;
                 *figures.foreign.get_or_insert(0.0) += foreign as f64;
             }
@@ -137,6 +141,14 @@ fn stalls(marks: &[Mark], buffer: Duration) -> u64 {
         }
     }
     stalls
+}
+
+/// [`compare`] with what was sent in one session, or in all of them: who publishes again begins a new timeline, and some
+/// viewers see the end of one and the begin of another. Where the least is missing is what a viewer saw.
+fn compare_with_each(seen: &[Mark], sent: &[Vec<Mark>]) -> Option<(usize, usize)> {
+    let all = if sent.len() > 1 { sent.concat() } else { Vec::new() };
+    let each = sent.iter().map(Vec::as_slice).chain([all.as_slice()]);
+    each.filter_map(|sent| compare(seen, sent)).min_by_key(|(missing, foreign)| missing + foreign)
 }
 
 /// Frames that were sent between the first and the last seen one, in the order of decoding, and never came, and frames that came
@@ -201,6 +213,19 @@ mod tests {
             marks(range.map(|i| (i * 40, if i % 3 == 1 { i * 40 + 80 } else { i * 40 - 40 })))
         };
         assert_eq!(compare(&reordered(9..32), &reordered(0..99)), Some((0, 0)));
+    }
+
+    #[test]
+    fn each_time_on_air_has_its_own_timeline() {
+        let times = |range: std::ops::Range<i64>| marks(range.map(|i| (i * 40, i * 40)));
+        // On air twice, from the same begin; the second time was longer.
+        let sent = [times(0..50), times(0..80)];
+        assert_eq!(compare_with_each(&times(10..50), &sent), Some((0, 0)));
+        assert_eq!(compare_with_each(&times(10..80), &sent), Some((0, 0)));
+        let mut gap = times(10..80);
+        gap.drain(20..25);
+        assert_eq!(compare_with_each(&gap, &sent), Some((5, 0)));
+        assert_eq!(compare_with_each(&gap, &[]), None);
     }
 
     #[test]

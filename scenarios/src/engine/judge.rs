@@ -42,6 +42,14 @@ pub fn judge(scenario: &Scenario, seen: &Performance, traced: Option<&Traced>, o
                 .to_owned(),
         );
     }
+    let lost = seen.actors.iter().filter_map(|actor| {
+        let lost = actor.lost_on_path().filter(|lost| *lost > 0)?;
+        Some(format!("{} {lost}", actor.name))
+    });
+    let lost: Vec<String> = lost.collect();
+    if !lost.is_empty() {
+        notes.push(format!("Packets that the paths lost on their way: {}.", lost.join(", ")));
+    }
     Judged { cases: court.cases, server_clients, recordings: court.recordings, notes }
 }
 
@@ -456,6 +464,7 @@ fn ended(actor: &Actor, want: Outcome) -> Found {
 /// What a figure is, in words.
 fn words(figure: Figure) -> &'static str {
     match figure {
+        Figure::Sessions => "sessions",
         Figure::Frames => "pictures and audio frames",
         Figure::Pictures => "pictures",
         Figure::AudioFrames => "audio frames",

@@ -382,6 +382,7 @@ impl<'a> Show<'a> {
             Act::Abort => self.actors[actor].abort(),
             Act::Freeze => self.actors[actor].freeze(true),
             Act::Resume => self.actors[actor].freeze(false),
+            Act::Reset => self.actors[actor].reset(),
         }
     }
 
@@ -398,6 +399,12 @@ impl<'a> Show<'a> {
         for i in publishers {
             end(&mut self.actors[i], PATIENCE).await;
         }
+        for i in &viewers {
+            // Who comes back by itself has to be told that nothing more comes.
+            if self.scenario.clients[self.actors[*i].client].reconnect.is_some() {
+                self.actors[*i].stop();
+            }
+        }
         let deadline = Instant::now() + patience;
         for i in viewers {
             patience = deadline.saturating_duration_since(Instant::now());
@@ -407,7 +414,8 @@ impl<'a> Show<'a> {
         for i in 0..self.actors.len() {
             let (name, ending) = (&self.actors[i].name, &self.actors[i].ending);
             let ending = ending.as_ref().map(|ending| format!("{ending:?}"));
-            let event = json!({ "event": "ended", "client": name, "how": ending });
+            let lost = self.actors[i].lost_on_path();
+            let event = json!({ "event": "ended", "client": name, "how": ending, "lost_on_path": lost });
             self.tell(event);
         }
         let clock = self.up.server().map(|server| (server.clock(), server.clock().now()));
@@ -442,7 +450,10 @@ async fn end(actor: &mut Actor, patience: Duration) {
 fn is_relayed(scenario: &Scenario, client: usize) -> bool {
     let named = |client: &Client| client.with != With::Ours || !client.net.is_clear();
     scenario.clients.get(client).is_some_and(named)
-        || scenario.steps.iter().any(|step| step.net.is_some() && step.who.contains(&client))
+        || scenario.steps.iter().any(|step| {
+            let on_the_way = step.net.is_some() || step.act == Some(Act::Reset);
+            on_the_way && step.who.contains(&client)
+        })
 }
 
 fn describe(event: &Value) -> String {

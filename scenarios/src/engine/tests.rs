@@ -123,27 +123,35 @@ async fn clients_freeze_read_slowly_come_back_and_are_cut_off_as_they_are_told()
         clients.slow   = { speaks = "rtmp", path = "live/a", reads = "200 kbit/s" }
         clients.cut    = { speaks = "rtmp", path = "live/a" }
         clients.gone   = { speaks = "rtmp", path = "live/a" }
+        clients.back   = { speaks = "rtmp", path = "live/a", reconnect = { after = "100ms", times = 20 } }
+        clients.broken = { speaks = "rtmp", path = "live/a" }
         steps = [
             { at = "0s", who = ["first", "second"], do = "publish" },
-            { at = "500ms", who = ["steady", "frozen", "slow", "cut", "gone"], do = "play" },
+            { at = "500ms", who = ["steady", "frozen", "slow", "cut", "gone", "back", "broken"], do = "play" },
             { at = "500ms", who = "comes", do = "publish" },
             { at = "1500ms", who = "frozen", do = "freeze" },
             { at = "1500ms", who = "cut", net = { cut = true } },
             { at = "1500ms", who = "second", do = "stop" },
             { at = "2s", who = "gone", do = "abort" },
+            { at = "2s", who = ["back", "broken"], do = "reset" },
             { at = "3500ms", who = "frozen", do = "resume" },
             { at = "3500ms", who = "cut", net = {} },
-            { at = "5s", who = ["first", "comes", "slow"], do = "stop" },
+            { at = "5s", who = ["first", "comes", "slow", "back"], do = "stop" },
         ]
         expect = [
             { who = "steady", longest_gap = "< 1500ms" },
             { who = ["frozen", "cut"], longest_gap = ">= 1500ms" },
             { who = "slow", bitrate = "< 400 kbit/s" },
             { who = "comes", pictures = "> 20" },
+            { who = "back", sessions = 2, key_frame_first = true, frames_missing = 0 },
+            { who = "broken", sessions = 1, outcome = "lost" },
+            { who = "broken", sessions = 2 },
         ]
         "#,
     )
     .await;
     let bad: Vec<_> = found.iter().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();
-    assert!(bad.is_empty(), "{bad:#?}");
+    // One was written to fail.
+    let [(rule, verdict, got)] = &bad[..] else { panic!("{bad:#?}") };
+    assert_eq!((rule.as_str(), verdict, got.as_str()), ("broken.sessions#2", &Verdict::Fail, "1"));
 }

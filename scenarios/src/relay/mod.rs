@@ -49,6 +49,8 @@ pub struct Relay {
 #[derive(Debug, Default)]
 struct Shared {
     lost: AtomicU64,
+    /// How often all connections were reset.
+    resets: watch::Sender<u64>,
     /// The client's address, and the relay's own towards the server.
     sides: Mutex<Vec<(SocketAddr, SocketAddr)>>,
 }
@@ -80,6 +82,11 @@ impl Relay {
     /// Packets that the path has lost.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Resets every connection there is, for both ends; new ones may come.
+    pub fn reset(&self) {
+        self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
     /// For each TCP connection the client's address, and the one under which the server knows it.

@@ -49,6 +49,7 @@ struct Line {
 
 /// Relays a connection to its end.
 pub(super) async fn relay(mut client: TcpStream, plan: Plan, shared: Arc<Shared>) {
+    let mut resets = shared.resets.subscribe();
     let line = match open(&client, plan, shared).await {
         Ok(line) => line,
         // The server is not there, or not any more: that is how it looks to the client, too.
@@ -60,7 +61,12 @@ pub(super) async fn relay(mut client: TcpStream, plan: Plan, shared: Arc<Shared>
         let (from_server, to_server) = server.split();
         let up = pump(from_client, to_server, Way::ToServer, &line);
         let down = pump(from_server, to_client, Way::ToClient, &line);
-        tokio::try_join!(up, down)
+        let both = async { tokio::try_join!(up, down) };
+        tokio::select! {
+            ended = both => ended,
+            // The sender is there as long as the relay is.
+            _ = resets.changed() => Err(How::ResetByUs),
+        }
     };
     let how = match (ended, *lock(&line.first)) {
         (Ok(_), first) => first.unwrap_or(How::Ours),

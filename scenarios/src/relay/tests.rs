@@ -68,6 +68,35 @@ async fn a_reset_is_passed_on_as_a_reset() {
 }
 
 #[tokio::test]
+async fn a_reset_breaks_every_connection_for_both_ends_and_lets_new_ones_pass() {
+    let listener = TcpListener::bind(here()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let ((relay, _path), (other, _their_path)) =
+        (relay(address, Net::default()).await, relay(address, Net::default()).await);
+    let mut clients = Vec::new();
+    for relay in [&relay, &relay, &other] {
+        let mut client = TcpStream::connect(relay.address()).await.unwrap();
+        client.write_all(b"here").await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        clients.push((client, server));
+    }
+    let (mut stays, mut stays_too) = clients.pop().unwrap();
+    relay.reset();
+    for (mut client, mut server) in clients {
+        let at_client = client.read(&mut [0; 10]).await.unwrap_err();
+        let at_server = server.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!([at_client.kind(), at_server.kind()], [io::ErrorKind::ConnectionReset; 2]);
+    }
+    stays.write_all(b"still").await.unwrap();
+    stays_too.read_exact(&mut [0; 5]).await.unwrap();
+    let mut again = TcpStream::connect(relay.address()).await.unwrap();
+    again.write_all(b"again").await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    server.read_exact(&mut [0; 5]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cut_holds_bytes_back_and_loses_none() {
     let listener = TcpListener::bind(here()).await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -86,6 +86,8 @@ pub enum Want {
 /// Figures of a client's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
+    /// Sessions in which there were frames: one for each time that it came.
+    Sessions,
     /// Pictures and audio frames.
     Frames,
     /// Pictures.
@@ -110,7 +112,8 @@ pub enum Figure {
 
 impl Figure {
     /// All of them with their keys and units.
-    pub const ALL: [(&'static str, Self, Unit); 10] = [
+    pub const ALL: [(&'static str, Self, Unit); 11] = [
+        ("sessions", Self::Sessions, Unit::Count),
         ("frames", Self::Frames, Unit::Count),
         ("pictures", Self::Pictures, Unit::Count),
         ("audio_frames", Self::AudioFrames, Unit::Count),
@@ -162,6 +165,7 @@ impl Outcome {
 
 const KEYS: &[&str] = &[
     "who",
+    "sessions",
     "frames",
     "pictures",
     "audio_frames",
@@ -229,7 +233,7 @@ fn only(fields: &Fields<'_, '_>, subject: &str, keys: &[&str]) {
 
 fn of_clients(fields: &Fields<'_, '_>, clients: &[(Client, Range<usize>)]) -> Vec<Want> {
     let reader = fields.reader;
-    only(fields, "who", &KEYS[1..=13]);
+    only(fields, "who", &KEYS[1..=14]);
     let Some(who) = fields.get("who").and_then(|node| step::who(reader, node, clients)) else {
         return Vec::new();
     };
@@ -258,7 +262,7 @@ fn of_clients(fields: &Fields<'_, '_>, clients: &[(Client, Range<usize>)]) -> Ve
     if let Some(is) = fields.get("outcome").and_then(|node| reader.choice(node, "outcome", &Outcome::ALL)) {
         wants.push(Want::Outcome { who: who.clone(), is });
     }
-    let says_something = KEYS[1..=13].iter().any(|key| fields.get(key).is_some());
+    let says_something = KEYS[1..=14].iter().any(|key| fields.get(key).is_some());
     if !says_something {
         reader.wrong(fields.span(), "nothing is expected of them");
     }

@@ -36,16 +36,19 @@ pub enum Act {
     Freeze,
     /// Goes on after a freeze.
     Resume,
+    /// Loses its connection: somebody on the way resets it, for both ends. The client lives on.
+    Reset,
 }
 
 impl Act {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("publish", Self::Publish),
         ("play", Self::Play),
         ("stop", Self::Stop),
         ("abort", Self::Abort),
         ("freeze", Self::Freeze),
         ("resume", Self::Resume),
+        ("reset", Self::Reset),
     ];
 
     /// Its name in scenarios.
