@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 /// How long a program may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long its last words may take after its end: what it left behind may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Lines kept to say what a program said last.
 const WORDS: usize = 3;
 /// Bytes of one line that are kept.
@@ -40,6 +42,8 @@ pub struct Program {
     heard: Arc<Mutex<Heard>>,
     lines: watch::Receiver<u64>,
     status: Option<ExitStatus>,
+    /// Everything it said has been heard.
+    heard_out: bool,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,7 @@ impl Program {
         if let Some(err) = child.stderr.take() {
             tokio::spawn(hear(err, Arc::clone(&heard), count));
         }
-        Ok(Self { child, group, heard, lines, status: None })
+        Ok(Self { child, group, heard, lines, status: None, heard_out: false })
     }
 
     /// Waits until a line has these words; an error says how the program ended instead.
@@ -113,13 +117,18 @@ impl Program {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until what it said is heard.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        if let Some(status) = self.status {
-            return Ok(status);
+        let status = match self.status {
+            Some(status) => status,
+            None => *self.status.insert(self.child.wait().await?),
+        };
+        if !self.heard_out {
+            // Nobody counts lines any more when the last pipe has ended.
+            let mut lines = self.lines.clone();
+            let _ = timeout(LAST_WORDS, async { while lines.changed().await.is_ok() {} }).await;
+            self.heard_out = true;
         }
-        let status = self.child.wait().await?;
-        self.status = Some(status);
         Ok(status)
     }
 
