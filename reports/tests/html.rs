@@ -152,3 +152,26 @@ fn the_verdict_follows_checks_and_findings() {
     run.analysis.findings[0].severity = model::Severity::Warning;
     assert_eq!(state(&run), "doubtful");
 }
+
+/// Errors in the packets that a scenario expects are no failure of its; elsewhere they are.
+#[test]
+fn the_headline_goes_by_what_was_expected() {
+    let word = |run: &Run| {
+        let html = html::render(run).unwrap();
+        let words = ["Something is wrong", "As expected", "All as it should be"];
+        words.into_iter().find(|word| html.contains(word)).unwrap()
+    };
+    let mut run = samples::good();
+    run.analysis.findings = samples::eight_clients().analysis.findings;
+    run.analysis.findings[0].severity = model::Severity::Error;
+    assert!(!run.checks.is_empty());
+    run.kind = "demo".to_owned();
+    assert_eq!(word(&run), "Something is wrong");
+    run.kind = "run".to_owned();
+    assert_eq!(word(&run), "As expected");
+    run.checks[0].verdict = model::Verdict::Fail;
+    assert_eq!(word(&run), "Something is wrong");
+    run.analysis.findings.clear();
+    run.checks[0].verdict = model::Verdict::Pass;
+    assert_eq!(word(&run), "All as it should be");
+}

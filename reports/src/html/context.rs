@@ -100,8 +100,12 @@ fn headline(run: &Run) -> Value {
     let (passed, all) = (of(&[Verdict::Pass]), run.checks.len());
     let errors = with_severity(&run.analysis, Severity::Error);
     let warnings = with_severity(&run.analysis, Severity::Warning);
-    let state = if failed > 0 || errors > 0 {
+    // Scenarios say themselves what has to be in the packets, errors too.
+    let told = run.kind == "run" && all > 0;
+    let state = if failed > 0 || (errors > 0 && !told) {
         "bad"
+    } else if errors > 0 {
+        "told"
     } else if doubtful > 0 || warnings > 0 {
         "doubtful"
     } else if all > 0 || !run.analysis.sessions.is_empty() {
@@ -121,11 +125,13 @@ fn headline(run: &Run) -> Value {
         parts.push("nothing wrong in the packets".to_owned());
     }
     let word = match state {
+        "told" => "As expected",
         "bad" => "Something is wrong",
         "doubtful" => "Worth a look",
         "good" => "All as it should be",
         _ => "Nothing to judge",
     };
+    let state = if state == "told" { "doubtful" } else { state };
     json!({ "state": state, "word": word, "text": parts.join("; ") })
 }
 

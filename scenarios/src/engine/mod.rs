@@ -239,9 +239,12 @@ pub(crate) async fn analyze(file: PathBuf) -> Result<Traced, EngineError> {
             Err(error) => return Err(EngineError::Capture(error.to_string())),
         }
         let (mut analysis, rules, traces) = analyzer.trace();
+        // The report stands beside the capture, wherever the two are taken.
         for capture in &mut analysis.captures {
-            // The report stands beside the capture, wherever the two are taken.
             capture.file = CAPTURE.to_owned();
+        }
+        for file in analysis.findings.iter_mut().filter_map(|finding| finding.file.as_mut()) {
+            *file = CAPTURE.to_owned();
         }
         Ok(Traced { analysis, rules, traces })
     };
