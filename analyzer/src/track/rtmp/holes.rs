@@ -165,3 +165,37 @@ fn a_hole_touches_what_lies_in_it() {
         sum.check(name);
     }
 }
+
+/// Bytes that look like headers again and again and lead nowhere cost a window of memory, and every one is counted.
+#[test]
+fn what_leads_nowhere_is_bounded() {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    let heads: [(&[u8], u32, usize); 3] = [
+        (&[0x3c], 1, 1 << 20),
+        (&[0xc4, 0xaf, 1, 0x21], 64, 1 << 13),
+        (&[0x44, 0, 0, 0x17, 0, 0x40, 0, 8, 0xaf, 1, 0x21], 64, 1 << 13),
+    ];
+    for (head, most, count) in heads {
+        let mut bytes = Vec::new();
+        for n in 0..count as u32 {
+            bytes.extend(head);
+            bytes.extend((0..n % most + 1).map(|_| noise()));
+        }
+        let (mut assembler, mut read, mut peak) = (Assembler::in_the_middle(), Read::default(), 0);
+        for (n, piece) in bytes.chunks(1400).enumerate() {
+            let at = At { time_ns: 0, frame: n as u64, offset: n as u64 * 1400, ready_ns: 0 };
+            assembler.data(at, piece, &mut read);
+            peak = peak.max(assembler.weight());
+        }
+        assembler.close(&mut read);
+        assert!(peak < 3 << 20, "{head:?}: {peak} bytes held");
+        assert!(read.messages.is_empty(), "{head:?}: {} messages", read.messages.len());
+        assert_eq!(assembler.unread.bytes, bytes.len() as u64, "{head:?}");
+    }
+}
