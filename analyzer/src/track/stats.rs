@@ -281,7 +281,7 @@ impl Stats {
             kind: self.kind,
             frame_rate: if video { measured } else { None },
             bps: self.bps(),
-            gop: self.gop.into_model(),
+            gop: self.gop.into_model(measured),
             codec: self.info.codec,
             profile: self.info.profile,
             level: self.info.level,
@@ -379,14 +379,20 @@ impl GopCounter {
         }
     }
 
-    fn into_model(self) -> Option<Gop> {
+    /// `rate` stands in for times where no group of pictures has any.
+    fn into_model(self, rate: Option<f64>) -> Option<Gop> {
         if self.count == 0 {
             return None;
         }
-        let seconds = if self.timed > 0 { millis(self.ms) / 1000.0 / small(self.timed) } else { 0.0 };
+        let mean = small(self.frames) / small(self.count);
+        let seconds = match rate {
+            _ if self.timed > 0 => millis(self.ms) / 1000.0 / small(self.timed),
+            Some(rate) if rate > 0.0 => mean / rate,
+            _ => 0.0,
+        };
         Some(Gop {
             min_frames: self.min,
-            mean_frames: round3(small(self.frames) / small(self.count)),
+            mean_frames: round3(mean),
             max_frames: self.max,
             mean_s: round3(seconds),
         })
@@ -513,6 +519,7 @@ mod tests {
             stats.untimed_frame(n % 10 == 0);
         }
         assert_eq!((stats.frame_rate(), stats.untimed()), (Some(5.0), 26));
+        assert_eq!(stats.clone().into_model().gop.unwrap().mean_s, 2.0);
         // Where some have times, those tell the rate.
         for n in 0..21u32 {
             stats.frame(7000 + n * 40, 0, n % 10 == 0);

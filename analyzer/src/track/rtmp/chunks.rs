@@ -111,6 +111,8 @@ pub(super) struct Assembler {
     pub(super) chunk_size: u32,
     /// Where the chunk size is not known: the longest message that came in one chunk. A longer one will show more.
     fits: Option<u32>,
+    /// A message that changes the chunk size may lie in a hole.
+    size_doubted: bool,
     streams: Vec<Chunked>,
     pending: Vec<u8>,
     pending_at: At,
@@ -135,6 +137,7 @@ impl Assembler {
         Self {
             chunk_size: DEFAULT_CHUNK_SIZE,
             fits: None,
+            size_doubted: false,
             streams: Vec::new(),
             pending: Vec::new(),
             pending_at: NOWHERE,
@@ -415,7 +418,10 @@ impl Assembler {
         }
         let continues = stream.open && stream.continues(basic.fmt, &header);
         let length = header.length.unwrap_or(stream.length);
-        let unsure = self.fits.is_some_and(|fits| length > fits.max(DEFAULT_CHUNK_SIZE));
+        let unsure = match self.fits {
+            Some(fits) => length > fits.max(DEFAULT_CHUNK_SIZE),
+            None => self.size_doubted && length > self.chunk_size,
+        };
         if !continues && (unsure || stream.stale && basic.fmt > 1) {
             return Ok(None);
         }
@@ -518,6 +524,7 @@ impl Assembler {
         match control {
             (kind::SET_CHUNK_SIZE, Some(size)) if (1..=MAX_CHUNK_SIZE).contains(&size) => {
                 self.chunk_size = size;
+                self.size_doubted = false;
                 self.fits = None;
             }
             (kind::SET_CHUNK_SIZE, Some(size)) => {
@@ -563,6 +570,7 @@ impl Assembler {
             stream.stale = true;
         }
         self.open = None;
+        self.size_doubted = true;
         self.unread.resyncs = self.unread.resyncs.saturating_add(1);
         self.scanner = Some(Box::default());
     }
@@ -578,11 +586,12 @@ impl Assembler {
         self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
         match scanner.find(self, last) {
             None => self.scanner = Some(scanner),
-            Some(Found { position, chunk_size, fits, brief }) => {
+            Some(Found { position, chunk_size, fits, split, brief }) => {
                 if position > 0 {
                     self.streams.iter_mut().for_each(|s| s.interrupted |= s.open);
                 }
                 self.chunk_size = chunk_size;
+                self.size_doubted &= !split;
                 self.fits = (chunk_size == UNLIMITED).then_some(fits.max(self.fits.unwrap_or(0)));
                 self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
                 let at = scanner.place(position);

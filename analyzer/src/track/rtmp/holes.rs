@@ -67,7 +67,7 @@ fn read(mut assembler: Assembler, stream: &[(At, Vec<u8>)], hole: Option<Range<u
     (read, assembler)
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 11] = [
     "own/a_rtmp_1pub_3play.pcapng",
     "own/e_rtmp_chunk60000_port1936.pcapng",
     "own/p01_ertmp_hevc_srs.pcapng",
@@ -75,7 +75,6 @@ const NAMES: [&str; 12] = [
     "own/p04_rtmp_h263_vp6_mp3.pcapng",
     "own/p09_rtmp_lossy_path_server_side.pcapng",
     "own/p11_rtmp_extended_timestamp.pcapng",
-    "own/s5_lost_segment.pcap",
     "others/rtmp-cheetah-1080p-large-publish.pcap",
     "others/rtmp-cheetah-audio-only-publish.pcap",
     "others/rtmp-cheetah-h264-aac-publish.pcap",
@@ -112,10 +111,11 @@ impl Sum {
         self.made_up += made_up.len();
     }
 
-    /// One try in twelve may cost a message that no hole touched, and of 20,000 messages one may be chance.
+    /// One try in forty may cost a message that no hole touched, and of 20,000 messages one may be chance.
     fn check(&self, name: &str) {
         println!("{name}: {self:?}");
-        assert!(self.missing * 12 <= self.tries && self.made_up <= self.whole / 20_000, "{name}: {self:?}");
+        let lost = 1 + self.tries / 40;
+        assert!(self.missing <= lost && self.made_up <= self.whole / 20_000, "{name}: {self:?}");
     }
 }
 
@@ -125,9 +125,8 @@ fn from_the_middle_on_every_message_is_read() {
         let mut sum = Sum::default();
         for (place, stream) in streams(name, 15_000) {
             let (whole, _) = read(Assembler::new(), &stream, None);
-            // The last tenth has too few messages to tell what a chunk stream carries that says nothing of it.
             let step = (stream.len() / places()).max(1);
-            for cut in (1..stream.len() - stream.len() / 10).step_by(step) {
+            for cut in (1..stream.len()).step_by(step) {
                 let from = stream[cut].0.offset;
                 let (late, assembler) = read(Assembler::in_the_middle(), &stream[cut..], None);
                 let want = whole.messages.keys().filter(|key| key.0 >= from).collect();
@@ -155,9 +154,7 @@ fn a_hole_touches_what_lies_in_it() {
                     let apart = whole.messages.iter().filter(|(_, ranges)| !ranges.iter().any(touched));
                     let want = apart.map(|(key, _)| key).collect();
                     let place = format!("{place}, without {bytes:?}");
-                    if !name.contains("s5_lost") {
-                        assert_eq!(holed.trouble, [], "{place}: the sender is not to blame");
-                    }
+                    assert_eq!(holed.trouble, [], "{place}: the sender is not to blame");
                     sum.add(&place, &want, &whole, &holed, assembler.unread);
                 }
             }

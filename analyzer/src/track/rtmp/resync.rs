@@ -60,6 +60,8 @@ pub(super) struct Found {
     pub(super) chunk_size: u32,
     /// The longest message that came in one chunk.
     pub(super) fits: u32,
+    /// A message came in several.
+    pub(super) split: bool,
     /// What headers of format 2 and 3 left out.
     pub(super) brief: Vec<Said>,
 }
@@ -215,7 +217,7 @@ impl Scanner {
             Run::True { fits, split, brief } => {
                 // Without a message in several chunks only a size that was known before is more than a lower bound.
                 let sure = split || chunk_size == UNLIMITED || assembler.known_size() == Some(chunk_size);
-                return sure.then_some(Found { position, chunk_size, fits, brief });
+                return sure.then_some(Found { position, chunk_size, fits, split, brief });
             }
             Run::Open(need) => self.wait(Waiting { position, chunk_size, need }),
             Run::Wrong => {}
@@ -245,7 +247,7 @@ impl Scanner {
             let chunk_size = u32::try_from(size).ok()?;
             match self.run(assembler, position, chunk_size, last) {
                 Run::True { fits, split: true, brief } => {
-                    return Some(Found { position, chunk_size, fits, brief });
+                    return Some(Found { position, chunk_size, fits, split: true, brief });
                 }
                 Run::Open(need) => open = Some(open.unwrap_or(need).min(need)),
                 _ => {}

@@ -178,11 +178,14 @@ impl Ground<'_> {
                 state.split = true;
                 state.headers = state.headers.saturating_add(1);
                 behind = behind.saturating_add(state.seen.repeated(&basic, known, c.peek()));
+                if self.is_enough(&state) && (!tries_size || state.seen.is_whole()) {
+                    return state.into_run();
+                }
             } else {
-                state.owing = false;
                 let Some(taken) = self.take(&state, &basic, &header, known, c.peek()) else {
                     return Run::Wrong;
                 };
+                state.owing = false;
                 if state.guessed == Some(basic.csid) {
                     state.guessed = None;
                 } else if taken.weak && !state.sure {
@@ -196,9 +199,9 @@ impl Ground<'_> {
                 // A header that says next to nothing confirms nothing.
                 if state.bits.saturating_sub(before) >= SAYS {
                     state.headers = state.headers.saturating_add(1);
-                }
-                if self.is_enough(&state) {
-                    return state.into_run();
+                    if self.is_enough(&state) {
+                        return state.into_run();
+                    }
                 }
                 behind = behind.saturating_add(taken.repeated);
                 state.sure = false;
@@ -219,18 +222,20 @@ impl Ground<'_> {
                             let heard = self.is_heard(basic.csid, guess.type_id, guess.bits);
                             guess.type_id == taken.type_id && (heard || self.exact && at == 0)
                         });
-                        if run != Run::Wrong || !told {
+                        if matches!(run, Run::True { .. }) || !told {
                             return run;
                         }
-                        return self.branch(&state, &basic, &header, &taken, behind, effort);
+                        let other = self.branch(&state, &basic, &header, &taken, behind, effort);
+                        return if matches!(other, Run::True { .. }) || run == Run::Wrong {
+                            other
+                        } else {
+                            run
+                        };
                     }
                     Lengths::Unknown | Lengths::Unheard => {
                         return self.branch(&state, &basic, &header, &taken, behind, effort);
                     }
                 }
-            }
-            if self.is_enough(&state) && (!tries_size || state.seen.is_whole()) {
-                return state.into_run();
             }
             state.next(behind, basic.csid, self.chunk_size);
         }
@@ -292,7 +297,7 @@ impl Ground<'_> {
         if behind.len() < LOOK && !self.last {
             return Some(taken(0, 0, Lengths::Unheard));
         }
-        let may_be_weak = state.sure || state.bits >= GOOD && state.guessed.is_none();
+        let may_be_weak = state.sure || state.bits >= GOOD && !state.owing && state.guessed.is_none();
         let weak = || weak_guess(bytes).filter(|_| may_be_weak).map(|guess| (guess, true));
         let plain = guess(bytes).map(|guess| (guess, false)).or_else(weak);
         let (Guess { type_id, bits }, weak, extended) = match plain {
