@@ -101,7 +101,8 @@ impl Sum {
     /// Compares what was read with the messages that could be.
     fn add(&mut self, place: &str, want: &BTreeSet<&Key>, whole: &Read, got: &Read, unread: Unread) {
         let missing: Vec<_> = want.iter().filter(|key| !got.messages.contains_key(key)).collect();
-        assert!(missing.len() <= 3, "{place}: {} missing, {missing:?}, {unread:?}", missing.len());
+        // One publisher begins with deltas of hours, which nobody would believe behind a loss: five messages.
+        assert!(missing.len() <= 5, "{place}: {} missing, {missing:?}, {unread:?}", missing.len());
         let made_up = got.messages.keys().filter(|key| !whole.messages.contains_key(key));
         let made_up: Vec<_> = made_up.collect();
         assert!(made_up.len() <= 1, "{place}: {made_up:?} were not sent");
