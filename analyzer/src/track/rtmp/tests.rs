@@ -177,6 +177,29 @@ fn a_lost_chunk_size_is_found_again() {
 }
 
 #[test]
+fn a_lost_chunk_size_shows_in_the_first_long_message() {
+    let mut bytes = Vec::new();
+    for n in 0..5 {
+        message(&mut bytes, 128, 4, 8, n * 20, 100);
+    }
+    let change = bytes.len();
+    let head = Head { csid: 2, type_id: 1, ..Head::default() };
+    write_message(&mut bytes, 128, &head, &[&4096u32.to_be_bytes()]);
+    let behind = bytes.len();
+    // Short messages come first, which fit into chunks of either size.
+    for n in 5..12 {
+        message(&mut bytes, 4096, 4, 8, n * 20, 100);
+    }
+    for n in 12..20 {
+        message(&mut bytes, 4096, 6, 9, n * 20, 900);
+        message(&mut bytes, 4096, 4, 8, n * 20 + 7, 100);
+    }
+    let (seen, assembler) = read(&bytes, 1400, &[change..behind]);
+    assert_eq!((seen.messages.len(), assembler.unread.bytes), (12 + 16, 0));
+    assert_eq!(seen.trouble, []);
+}
+
+#[test]
 fn format_3_after_format_0_is_read_both_ways() {
     // By the text: the absolute time is the delta. The second sound at 2000 fits the picture at 1990.
     let mut by_text = Vec::new();
