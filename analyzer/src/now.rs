@@ -7,17 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Protocol, Role, TrackKind};
+use model::{Protocol, Role};
 
 use crate::flow::ConnId;
 use crate::hub::{Conn, Hub, Line};
-use crate::track::Stats;
+use crate::track::ongoing::Lost;
 use crate::track::rtmp::Verdict;
 
 /// Sessions told one by one; the others are counted and summed.
 pub const MAX_ROWS: usize = 200;
-/// RTSP sessions and HLS viewers that are looked at, the latest first.
-pub(crate) const MAX_LOOKED: usize = 4096;
 /// Seconds without a byte after which a session is not shown any more.
 pub const IDLE_S: u64 = 15;
 const SECOND: i64 = 1_000_000_000;
@@ -39,23 +37,6 @@ pub struct Row {
     pub bps: Option<f64>,
     /// What never came.
     pub lost: Lost,
-}
-
-/// What a session lost, as far as this protocol and this capture tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lost {
-    /// Not known.
-    #[default]
-    Unknown,
-    /// Of numbered packets, how many never came.
-    Packets {
-        /// Numbers that are missing.
-        lost: u64,
-        /// Packets that were sent.
-        sent: u64,
-    },
-    /// Bytes of the connection that the capture lacks.
-    Bytes(u64),
 }
 
 /// The sessions of a moment, publishers first.
@@ -204,19 +185,6 @@ fn row(hub: &Hub, one: &Candidate) -> Option<Row> {
         Key::Hls(no) => hub.hls.now(no)?,
     };
     Some(Row { protocol: one.order.0, role: one.role, client, path, codecs, bps: one.bps, lost })
-}
-
-/// Codecs by name, each once, those of video first.
-pub(crate) fn codecs<'a>(tracks: impl Iterator<Item = &'a Stats>) -> Vec<String> {
-    let mut tracks: Vec<&Stats> = tracks.collect();
-    tracks.sort_by_key(|stats| stats.kind() != TrackKind::Video);
-    let mut names: Vec<String> = Vec::new();
-    for name in tracks.into_iter().filter_map(|stats| stats.info.codec.as_ref()) {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    names
 }
 
 /// The sum; that of nothing is not negative.

@@ -13,7 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{Protocol, Role};
-use streamgauge_analyzer::now::{Lost, Row, Snapshot, Watch};
+use streamgauge_analyzer::now::{Row, Snapshot, Watch};
+use streamgauge_analyzer::track::ongoing::Lost;
 use streamgauge_analyzer::{Analyzer, Options};
 
 /// A capture's beginning: so many hundredths of it.

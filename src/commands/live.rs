@@ -5,7 +5,8 @@ use std::io;
 use std::time::Instant;
 
 use analyzer::live::Counts;
-use analyzer::now::{IDLE_S, Lost, Row, Snapshot, Watch};
+use analyzer::now::{IDLE_S, Row, Snapshot, Watch};
+use analyzer::track::ongoing::Lost;
 use reports::figures;
 use reports::words::{self, left, middle, right};
 

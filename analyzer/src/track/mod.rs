@@ -3,6 +3,7 @@
 mod codec;
 pub mod hls;
 pub mod http;
+pub mod ongoing;
 pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;

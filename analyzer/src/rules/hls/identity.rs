@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::url::key;
 use super::{Event, Hls, List};
 use crate::rules::{Check, Doc, Rule, Tally};
-use crate::track::hls::key;
 
 /// Playlists followed of one viewer.
 const MAX_PLAYLISTS: usize = 64;

@@ -2,7 +2,7 @@
 
 use wire::hls::{self, What};
 
-use crate::track::hls::key;
+use super::url::key;
 
 /// Segments read of one playlist.
 const MAX_SEGMENTS: usize = 4096;

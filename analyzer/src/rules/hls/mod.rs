@@ -4,6 +4,7 @@ mod identity;
 mod list;
 mod media;
 mod target;
+pub(crate) mod url;
 
 use super::{Rule, Speech};
 use crate::flow::At;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use model::Protocol;
 
-use super::{Part, Registry, Viewer, ViewerNo};
+use super::{MAX_CONNECTIONS, Part, Registry, Viewer, ViewerNo};
 use crate::finding::Note;
-use crate::now::{Lost, MAX_LOOKED};
 use crate::rules::Judged;
 use crate::track::Stats;
+use crate::track::ongoing::{self, Lost, MAX_LOOKED};
 
 /// All that was learnt of a viewer.
 #[derive(Debug)]
@@ -72,7 +72,44 @@ impl Registry {
     pub(crate) fn now(&self, no: ViewerNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let viewer = self.viewer(no)?;
         let path = self.loops.get(viewer.of).and_then(|group| group.path.clone());
-        let codecs = crate::now::codecs(viewer.tracks.stats().chain(viewer.streams.stats()));
+        let codecs = ongoing::codecs(viewer.tracks.stats().chain(viewer.streams.stats()));
         Some((viewer.client, path, codecs, Lost::Unknown))
+    }
+
+    /// The viewers that are sessions, in order of their first request; then what the rules say of the others.
+    pub fn finish(self) -> (Vec<Outcome>, Vec<Vec<Judged>>) {
+        let Self { viewers, loops, .. } = self;
+        let path = |of: usize| loops.get(of).and_then(|group| group.path.clone());
+        let (sessions, others): (Vec<_>, Vec<_>) =
+            (0u32..).zip(viewers).partition(|(_, viewer)| viewer.protocol().is_some());
+        let strays = others.into_iter().map(|(_, viewer)| viewer.rules.finish()).collect();
+        let mut outcomes: Vec<Outcome> = sessions
+            .into_iter()
+            .map(|(no, mut viewer)| {
+                viewer.parts.sort_by_key(|part| part.stats.first_ns);
+                let protocol = viewer.protocol().unwrap_or(Protocol::Hls);
+                let first_frame_ns = viewer.first_frame_ns.or(viewer.streams.first_frame_ns());
+                let streams = viewer.streams.into_stats(&mut viewer.notes, false);
+                Outcome {
+                    viewer: ViewerNo(no),
+                    protocol,
+                    client: viewer.client,
+                    server: viewer.server,
+                    path: path(viewer.of),
+                    agent: viewer.agent,
+                    times: (viewer.first_ns, viewer.last_ns),
+                    bytes: viewer.bytes,
+                    segments: viewer.segments,
+                    first_frame_ns,
+                    complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
+                    parts: viewer.parts,
+                    tracks: viewer.tracks.into_stats(streams),
+                    judged: viewer.rules.finish(),
+                    notes: viewer.notes.into_vec(),
+                }
+            })
+            .collect();
+        outcomes.sort_by_key(|outcome| (outcome.times.0, outcome.viewer));
+        (outcomes, strays)
     }
 }

@@ -1,8 +1,8 @@
 //! What a playlist lists, as far as telling viewers apart needs it (RFC 8216 §4.3).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use wire::hls::{self, What};
+
+use crate::rules::hls::url::key;
 
 /// References read in one playlist.
 const MAX_REFERENCES: usize = 4096;
@@ -79,23 +79,6 @@ impl Playlist {
     pub(super) fn is_multivariant(&self) -> bool {
         !self.children.is_empty()
     }
-}
-
-/// Path and query of a URL: a request names mostly these alone.
-pub(super) fn local(url: &str) -> &str {
-    match url.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
-        }
-        _ => url,
-    }
-}
-
-/// A URL in eight bytes, its host left out.
-pub(crate) fn key(url: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    local(url).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The value of `session` in a URL's query.

@@ -65,7 +65,7 @@ impl Media {
 
     /// The codecs so far.
     pub(super) fn codecs(&self) -> Vec<String> {
-        crate::now::codecs(self.tracks.iter().map(|(_, stats)| stats))
+        crate::track::ongoing::codecs(self.tracks.iter().map(|(_, stats)| stats))
     }
 
     /// The tracks.

@@ -21,9 +21,9 @@ use self::session::{Port, Ports, Session};
 use crate::finding::Note;
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnInfo, ConnStats, Datagram, Dir, End, Missing};
-use crate::now::{Lost, MAX_LOOKED};
 use crate::rules::Judged;
 use crate::track::Stats;
+use crate::track::ongoing::{self, Lost, MAX_LOOKED};
 
 /// Requests that wait for their response.
 const MAX_REQUESTS: usize = 64;
@@ -153,7 +153,7 @@ impl Registry {
     /// Client, path, codecs and losses of a session so far.
     pub(crate) fn now(&self, no: SessionNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let session = self.sessions.get(usize::try_from(no.0).ok()?)?;
-        let codecs = crate::now::codecs(session.tracks.iter().map(|track| &track.receiver.stats));
+        let codecs = ongoing::codecs(session.tracks.iter().map(|track| &track.receiver.stats));
         let (packets, lost) = session.tracks.iter().fold((0u64, 0u64), |(packets, lost), track| {
             let (p, l) = track.receiver.so_far();
             (packets.saturating_add(p), lost.saturating_add(l))

@@ -1,0 +1,132 @@
+//! What a playlist that was fetched tells of the viewer who polls it.
+
+use super::playlist::{Playlist, token};
+use super::{Body, Claim, Connection, Exchange, MAX_PLAYLIST, MAX_SHARED, Pending, Registry, ViewerNo};
+use crate::finding::Note;
+use crate::flow::At;
+use crate::rules::hls as rules;
+use crate::rules::hls::url::key;
+
+/// Segments a loop listed that are remembered.
+const MAX_LISTED: usize = 8192;
+
+impl Registry {
+    /// The response is over; `whole` where its end was seen.
+    pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, at: At, whole: bool) {
+        self.end_of_segment(&mut exchange, at);
+        let Body::Playlist(kept) = &mut exchange.body else { return };
+        let kept = std::mem::take(kept);
+        let full = kept.len() >= MAX_PLAYLIST;
+        let (text, fault) = exchange.coding.unpack(kept, MAX_PLAYLIST);
+        // The beginning of a list is one, where the rest is missing.
+        if let Some(list) = Playlist::read(&text, &exchange.url).filter(|_| whole || !exchange.holes) {
+            self.stamp = self.stamp.saturating_add(1);
+            if list.is_multivariant() {
+                self.multivariant(connection, &mut exchange, &list);
+            } else {
+                let no = self.media_playlist(connection, &mut exchange, &list);
+                let viewer = no.and_then(|no| self.viewer_mut(no));
+                // Rules judge what is known to its end.
+                if let Some(viewer) = viewer.filter(|_| whole && !exchange.holes && fault.is_none() && !full)
+                {
+                    let (url, content_type) = (exchange.url.as_str(), exchange.content_type.as_deref());
+                    let read = rules::List::read(&text, url);
+                    viewer.rules.tell(rules::Event::Playlist { at, url, content_type, list: &read });
+                }
+            }
+        }
+        // What the capture lacks, or was not kept, is no fault of the packing.
+        if let Some(fault) = fault.filter(|_| whole && !exchange.holes && !full) {
+            exchange.viewer = exchange.viewer.or(connection.viewers.last().copied());
+            self.note(&exchange, &spec::http::GZIP, || {
+                let note = Note::new(&spec::http::GZIP, "a playlist's content cannot be unpacked");
+                let note = note.want_got("content as Content-Encoding says", fault);
+                Note { at: exchange.body_at, ..note }
+            });
+        }
+    }
+
+    fn multivariant(&mut self, connection: &mut Connection, exchange: &mut Exchange, list: &Playlist) {
+        let named = list.children.iter().find_map(|child| token(child)).map(str::to_owned);
+        if let Some(no) = named.or(exchange.token.clone()).and_then(|token| self.of_token(&token, exchange)) {
+            if let Some(viewer) = self.viewer_mut(no) {
+                viewer.tracks.declare(&list.declared);
+                viewer.playlists = viewer.playlists.saturating_add(1);
+            }
+            self.credit(connection, no, exchange);
+            return;
+        }
+        let Some(of) = self.find_loop(exchange, false) else { return };
+        let Some(group) = self.loops.get_mut(of) else { return };
+        group.children.extend(list.children.iter().take(MAX_SHARED).map(|child| key(child)));
+        group.declared = list.declared.clone();
+        if group.pending.len() >= MAX_SHARED
+            && let Some(old) = group.pending.pop_front()
+        {
+            self.claims.remove(&old.no);
+        }
+        let Exchange { bytes, client, started_ns: at_ns, .. } = *exchange;
+        let no = self.stamp;
+        group.pending.push_back(Pending { no, token: exchange.given.take(), bytes, client, at_ns });
+        self.claims.insert(no, Claim::default());
+        if connection.pending.len() < MAX_SHARED {
+            connection.pending.push(no);
+        }
+    }
+
+    fn media_playlist(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        list: &Playlist,
+    ) -> Option<ViewerNo> {
+        let named = exchange.token.clone();
+        let no = match named.and_then(|token| self.of_token(&token, exchange)) {
+            Some(no) => no,
+            None => {
+                let of = self.find_loop(exchange, true)?;
+                let group = self.loops.get(of)?;
+                let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
+                let waiting = || {
+                    let viewers = group.viewers.iter().copied();
+                    viewers.min_by_key(|no| self.viewer(*no).map(|viewer| viewer.polled_ns))
+                };
+                let fresh = !group.pending.is_empty();
+                match bound.or_else(|| waiting().filter(|_| !fresh)) {
+                    Some(no) => no,
+                    None => {
+                        let pending = self.take_pending(of);
+                        self.add_viewer(of, exchange, pending)?
+                    }
+                }
+            }
+        };
+        let poll = (no, exchange.bytes, exchange.client, exchange.started_ns);
+        let own = exchange.viewer.is_none();
+        if own {
+            self.credit(connection, no, exchange);
+        }
+        let stamp = self.stamp;
+        let viewer = self.viewer_mut(no)?;
+        viewer.playlists = viewer.playlists.saturating_add(1);
+        viewer.polled_ns = exchange.started_ns;
+        let of = viewer.of;
+        let group = self.loops.get_mut(of)?;
+        group.latest = own.then_some(poll);
+        group.maps.extend(list.maps.iter().take(MAX_SHARED));
+        if group.maps.len() > MAX_LISTED {
+            group.maps = list.maps.iter().copied().collect();
+        }
+        for (segment, map) in &list.segments {
+            if group.listed.insert(*segment, (*map, stamp)).is_none() {
+                group.order.push_back(*segment);
+            }
+        }
+        while group.order.len() > MAX_LISTED {
+            if let Some(old) = group.order.pop_front() {
+                group.listed.remove(&old);
+            }
+        }
+        Some(no)
+    }
+}

@@ -1,0 +1,254 @@
+//! Whose a request is: by its token, by what its client's loops list, by its connection.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+
+use super::media::Tracks;
+use super::playlist::stream_path;
+use super::segment::Segment;
+use super::{Body, Claim, Connection, Exchange, Loop, MAX_SHARED, Pending, Registry, Viewer, ViewerNo};
+use crate::finding::Notes;
+use crate::rules::hls::url::key;
+use crate::rules::{Panel, hls as rules};
+use crate::track::ts;
+
+/// Viewers and poll loops followed.
+const MAX_VIEWERS: usize = 1 << 17;
+/// Segments a viewer fetched that are remembered.
+const MAX_FETCHED: usize = 1024;
+
+/// A stream's path, and what its multivariant playlist declares.
+type Declared = (Option<String>, Vec<(&'static str, String)>);
+
+impl Registry {
+    /// Finds the viewer of a request for a segment, or of any request with a known token.
+    pub(super) fn assign(&mut self, connection: &mut Connection, exchange: &mut Exchange) {
+        let url = key(&exchange.url);
+        let by_token = exchange
+            .token
+            .as_ref()
+            .and_then(|token| self.tokens.get(&(exchange.server, token.clone())).copied());
+        let of = match by_token {
+            Some(no) => self.viewer(no).map(|viewer| viewer.of),
+            None => {
+                let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+                let listing = |of: &usize| Some((self.loops.get(*of)?.listed.get(&url)?.1, *of));
+                let maps = |of: &usize| self.loops.get(*of)?.maps.contains(&url).then_some((0, *of));
+                mine.iter().filter_map(|of| listing(of).or_else(|| maps(of))).max().map(|(_, of)| of)
+            }
+        };
+        let Some(of) = of else { return };
+        let Some(group) = self.loops.get(of) else { return };
+        let (is_map, is_segment) = (group.maps.contains(&url), group.listed.contains_key(&url));
+        if exchange.method == "GET" && (is_map || is_segment) {
+            let map = if is_map { Some(url) } else { group.listed.get(&url).and_then(|(map, _)| *map) };
+            exchange.body = Body::Segment(Box::new(Segment::new(url, is_map, map)));
+        }
+        let counts = is_segment && !is_map && exchange.method == "GET";
+        let viewer = match by_token {
+            Some(no) => Some(no),
+            None => self.of_loop(connection, of, exchange, counts),
+        };
+        if let Some(no) = viewer {
+            if let Some(viewer) = self.viewer_mut(no).filter(|_| counts) {
+                if viewer.fetched.len() >= MAX_FETCHED {
+                    viewer.fetched.pop_front();
+                }
+                viewer.fetched.push_back(exchange.fetch);
+            }
+            self.credit(connection, no, exchange);
+        }
+    }
+
+    /// The viewer of a loop that a request for a segment is from; a new one where all have fetched it.
+    fn of_loop(
+        &mut self,
+        connection: &Connection,
+        of: usize,
+        exchange: &Exchange,
+        counts: bool,
+    ) -> Option<ViewerNo> {
+        let group = self.loops.get(of)?;
+        let has = |no: &ViewerNo| {
+            counts && self.viewer(*no).is_some_and(|viewer| viewer.fetched.contains(&exchange.fetch))
+        };
+        let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no) && !has(no));
+        let latest = || {
+            let free = group.viewers.iter().filter(|no| !has(no));
+            free.max_by_key(|no| self.viewer(**no).map(|viewer| viewer.polled_ns))
+        };
+        if let Some(no) = bound.or_else(latest) {
+            return Some(*no);
+        }
+        // The latest poll was this one's, where another viewer has more than one.
+        let latest = group.latest;
+        let pending = self.take_pending(of);
+        let no = self.add_viewer(of, exchange, pending)?;
+        let mut poll = [0; 2];
+        if let Some((other, bytes, client, at_ns)) = latest
+            && let Some(first) = self.viewer_mut(other).filter(|first| first.playlists > 1)
+        {
+            first.playlists = first.playlists.saturating_sub(1);
+            for (sum, bytes) in first.bytes.iter_mut().zip(bytes) {
+                *sum = sum.saturating_sub(bytes);
+            }
+            poll = bytes;
+            if let Some(viewer) = self.viewer_mut(no) {
+                (viewer.client, viewer.first_ns) = (client, at_ns);
+            }
+        }
+        if let Some(group) = self.loops.get_mut(of) {
+            group.latest = None;
+        }
+        let viewer = self.viewer_mut(no)?;
+        viewer.playlists = 1;
+        viewer.bytes = poll;
+        Some(no)
+    }
+
+    /// The first request for a loop's multivariant playlist that no viewer has yet.
+    pub(super) fn take_pending(&mut self, of: usize) -> Option<Pending> {
+        self.loops.get_mut(of)?.pending.pop_front()
+    }
+
+    /// Adds a viewer, whose request for the multivariant playlist `pending` was.
+    pub(super) fn add_viewer(
+        &mut self,
+        of: usize,
+        exchange: &Exchange,
+        pending: Option<Pending>,
+    ) -> Option<ViewerNo> {
+        let no =
+            ViewerNo(u32::try_from(self.viewers.len()).ok().filter(|_| self.viewers.len() < MAX_VIEWERS)?);
+        let mut viewer = Viewer {
+            of,
+            client: exchange.client,
+            server: exchange.server,
+            agent: exchange.agent.clone(),
+            first_ns: exchange.started_ns,
+            last_ns: exchange.started_ns,
+            bytes: [0; 2],
+            playlists: 0,
+            segments: 0,
+            polled_ns: exchange.started_ns,
+            fetched: VecDeque::new(),
+            tracks: Tracks::new(self.trace),
+            streams: ts::Tracks::default(),
+            progressive: false,
+            first_frame_ns: None,
+            parts: Vec::new(),
+            notes: Notes::default(),
+            incomplete: false,
+            rules: Panel::new(rules::ALL),
+        };
+        let group = self.loops.get_mut(of)?;
+        group.viewers.push(no);
+        viewer.tracks.declare(&group.declared);
+        // Who asked for the multivariant playlist first is the first to poll what it lists.
+        if let Some(Pending { no: pending, bytes, client, at_ns, .. }) = pending {
+            (viewer.bytes, viewer.client, viewer.first_ns) = (bytes, client, at_ns);
+            // Its connection is over, or its end will ask whose it was.
+            match self.claims.remove(&pending).and_then(|claim| claim.part) {
+                Some(part) => viewer.parts.push(part),
+                None => {
+                    self.claims.insert(pending, Claim { viewer: Some(no), part: None });
+                }
+            }
+            self.carried.push((no, bytes.iter().fold(0, |sum, b| sum.saturating_add(*b))));
+        }
+        self.viewers.push(viewer);
+        Some(no)
+    }
+
+    pub(super) fn viewer(&self, no: ViewerNo) -> Option<&Viewer> {
+        self.viewers.get(usize::try_from(no.0).ok()?)
+    }
+
+    pub(super) fn viewer_mut(&mut self, no: ViewerNo) -> Option<&mut Viewer> {
+        self.viewers.get_mut(usize::try_from(no.0).ok()?)
+    }
+
+    /// Gives a request to a viewer.
+    pub(super) fn credit(&mut self, connection: &mut Connection, no: ViewerNo, exchange: &mut Exchange) {
+        exchange.viewer = Some(no);
+        if !connection.viewers.contains(&no) && connection.viewers.len() < MAX_SHARED {
+            connection.viewers.push(no);
+        }
+        for side in [0, 1] {
+            let bytes = exchange.bytes.get_mut(side).map(std::mem::take).unwrap_or(0);
+            self.bytes(exchange, side, bytes);
+        }
+        if let Some(viewer) = self.viewer_mut(no)
+            && exchange.started_ns < viewer.first_ns
+        {
+            (viewer.first_ns, viewer.client) = (exchange.started_ns, exchange.client);
+        }
+    }
+
+    /// The viewer of a token, new or known.
+    pub(super) fn of_token(&mut self, token: &str, exchange: &Exchange) -> Option<ViewerNo> {
+        let name = (exchange.server, token.to_owned());
+        if let Some(no) = self.tokens.get(&name) {
+            return Some(*no);
+        }
+        let of = self.add_loop(exchange)?;
+        let (path, pending) = self.given(token, exchange).unzip();
+        if let (Some(path), Some(group)) = (path, self.loops.get_mut(of)) {
+            (group.path, group.declared) = path;
+        }
+        let no = self.add_viewer(of, exchange, pending)?;
+        self.tokens.insert(name, no);
+        Some(no)
+    }
+
+    /// The request whose answer gave this token in a cookie, with its stream's path and what is declared of it.
+    fn given(&mut self, token: &str, exchange: &Exchange) -> Option<(Declared, Pending)> {
+        let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+        mine.iter().find_map(|of| {
+            let group = self.loops.get_mut(*of)?;
+            let index = group.pending.iter().position(|pending| pending.token.as_deref() == Some(token))?;
+            let pending = group.pending.remove(index)?;
+            Some(((group.path.clone(), group.declared.clone()), pending))
+        })
+    }
+
+    /// The loop that polls this playlist, or whose multivariant playlist lists it.
+    pub(super) fn find_loop(&mut self, exchange: &Exchange, listed: bool) -> Option<usize> {
+        let url = key(exchange.url.split('?').next().unwrap_or_default());
+        let whole = key(&exchange.url);
+        let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+        let known =
+            |of: &&usize| self.loops.get(**of).is_some_and(|group| listed && group.children.contains(&whole));
+        let same = |of: &&usize| self.loops.get(**of).is_some_and(|group| group.playlist == url);
+        let found = mine.iter().rev().find(known).or_else(|| mine.iter().rev().find(same)).copied();
+        if found.is_some() {
+            return found;
+        }
+        let of = self.add_loop(exchange)?;
+        self.by_client.entry(client_key(exchange)).or_default().push(of);
+        Some(of)
+    }
+
+    pub(super) fn add_loop(&mut self, exchange: &Exchange) -> Option<usize> {
+        if self.loops.len() >= MAX_VIEWERS {
+            return None;
+        }
+        self.loops.push(Loop {
+            playlist: key(exchange.url.split('?').next().unwrap_or_default()),
+            path: stream_path(&exchange.url),
+            children: HashSet::new(),
+            declared: Vec::new(),
+            viewers: Vec::new(),
+            listed: HashMap::new(),
+            order: VecDeque::new(),
+            maps: HashSet::new(),
+            pending: VecDeque::new(),
+            latest: None,
+        });
+        Some(self.loops.len().saturating_sub(1))
+    }
+}
+
+fn client_key(exchange: &Exchange) -> (IpAddr, u64) {
+    (exchange.client.ip(), key(exchange.agent.as_deref().unwrap_or_default()))
+}
