@@ -18,6 +18,7 @@
 //! bytes of open messages are kept, and of nothing else: memory does not grow with the capture. [`Index`] gives the trees
 //! of any packet at once.
 
+mod describe;
 pub mod facts;
 pub mod filter;
 pub mod forms;
@@ -279,7 +280,7 @@ impl Dissector {
                     state.describe(packet, &inner);
                 }
             }
-            if !state.is_described() {
+            if !state.described {
                 state.describe(packet, &parsed);
             }
         }

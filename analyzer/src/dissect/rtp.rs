@@ -132,7 +132,7 @@ pub(super) fn packet(
             {
                 out.facts.text("rtp.codec", &media.encoding);
                 let _ = write!(text, " ({}", media.encoding);
-                if let Some(codec) = nal_codec(&media.encoding) {
+                if let Some(codec) = Nal::of(&media.encoding) {
                     let (kinds, about) = units(codec, packet.payload);
                     kinds.iter().for_each(|k| out.facts.number("rtp.nal", u64::from(*k)));
                     let _ = write!(text, "{about}");
@@ -176,15 +176,6 @@ fn control(bytes: &[u8], origin: Provenance, out: &mut Out) {
     out.pdu(Speaks::Rtcp, format_args!("{text}"));
     if out.show {
         out.parts.push(tree::rtcp(bytes, origin));
-    }
-}
-
-/// Whether an encoding is made of NAL units.
-pub(super) fn nal_codec(encoding: &str) -> Option<Nal> {
-    match encoding.to_ascii_uppercase().as_str() {
-        "H264" => Some(Nal::Avc),
-        "H265" | "HEVC" => Some(Nal::Hevc),
-        _ => None,
     }
 }
 

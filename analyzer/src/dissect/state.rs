@@ -75,7 +75,7 @@ pub(super) struct State {
     /// Info of the packet in hand, should no PDU end with it.
     pub(super) line: String,
     pub(super) meta: Meta,
-    described: bool,
+    pub(super) described: bool,
     /// The packet's bytes wait behind a hole.
     waits: bool,
     held: Queue,
@@ -139,16 +139,6 @@ impl State {
             let part = lower::datagram_part(whole, self.now.frame);
             self.out.parts.push(part);
         }
-    }
-
-    pub(super) fn is_described(&self) -> bool {
-        self.described
-    }
-
-    /// Completes what is known of the packet: conversation, protocol, and the Info it has without a PDU.
-    pub(super) fn describe(&mut self, packet: &Packet<'_>, headers: &Headers<'_>) {
-        self.described = true;
-        lower::describe(self, packet, headers);
     }
 
     /// Tells the row of the packet, now or later, and those that need not wait any longer.

@@ -31,6 +31,15 @@ pub enum Nal {
 }
 
 impl Nal {
+    /// That of an encoding named as session descriptions name it.
+    pub fn of(encoding: &str) -> Option<Self> {
+        match encoding.to_ascii_uppercase().as_str() {
+            "H264" => Some(Self::Avc),
+            "H265" | "HEVC" => Some(Self::Hevc),
+            _ => None,
+        }
+    }
+
     /// The type of a unit by its first byte.
     pub fn type_of(self, first: u8) -> u8 {
         match self {

@@ -7,7 +7,6 @@ use wire::{Cursor, Field, Result, Trace};
 use super::codec::{self, Nal};
 use super::{Part, ts};
 use crate::dissect::provenance::Provenance;
-use crate::dissect::rtp::nal_codec;
 
 const AVC: &str = "RFC 6184 §5.8";
 static FU: Field = field("fragmentation unit", AVC, "A piece of one NAL unit.");
@@ -38,7 +37,7 @@ pub fn rtp(bytes: &[u8], origin: Provenance, encoding: Option<&str>) -> Vec<Part
         parts.extend(inside.into_iter().map(|part| Part { level: part.level.saturating_add(1), ..part }));
         return parts;
     }
-    if let Some(codec) = encoding.and_then(nal_codec)
+    if let Some(codec) = encoding.and_then(Nal::of)
         && let Ok(packet) = wire::rtp::Packet::parse(bytes)
     {
         let origin = place(packet.payload);
