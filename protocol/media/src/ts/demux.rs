@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wire::ts::{
-    self, CONFIRM, Layout, Map, NULL, PACKET, PAT, Packet, Pes, SYNC_BYTE, Section, Sections, WRAP,
+    self, Layout, Map, NULL, PACKET, PAT, Packet, Pes, REACH, SYNC_BYTE, Section, Sections, WRAP,
 };
 use wire::{Cursor, Error};
 
@@ -17,6 +17,8 @@ pub const STREAMS: usize = 32;
 const MAPS: usize = 16;
 /// Bytes among which packets are looked for.
 const HUNT: usize = 4096;
+// What is dropped of them begins no layout that can still be found.
+const _: () = assert!(REACH < HUNT / 2);
 
 /// A PES packet: one or more access units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Demuxer {
     layout: Option<Layout>,
     /// Bytes of a packet that is not whole, or among which packets are looked for.
     kept: Vec<u8>,
+    /// How many of these were looked at, where packets are looked for: each byte is looked at once.
+    looked: usize,
     skipped: u64,
     association: Counted<Sections>,
     maps: BTreeMap<u16, Counted<Sections>>,
@@ -159,8 +163,7 @@ impl Demuxer {
 
     /// Bytes are missing: the place in the stream is not known any more.
     pub fn hole(&mut self, mut event: impl FnMut(Event<'_>)) {
-        self.layout = None;
-        self.kept.clear();
+        self.lose_place();
         self.association = Counted::default();
         self.maps.values_mut().for_each(|map| *map = Counted::default());
         for (pid, stream) in &mut self.streams {
@@ -189,34 +192,36 @@ impl Demuxer {
     }
 
     fn hunt(&mut self, event: &mut dyn FnMut(Event<'_>)) {
-        // A last packet may be cut: layouts of the smallest size need all four sync bytes and no more.
-        if self.kept.len() <= PACKET.saturating_mul(CONFIRM.saturating_sub(1)) {
-            return;
-        }
-        match ts::layout(&self.kept) {
-            Some(layout) => {
-                self.layout = Some(layout);
-                let kept = std::mem::take(&mut self.kept);
-                let (before, packets) = kept.split_at(layout.offset.min(kept.len()));
-                self.skipped = self.skipped.saturating_add(before.len() as u64);
-                if self.skipped > 0 {
-                    event(Event::Skipped(std::mem::take(&mut self.skipped)));
-                }
-                // A packet's offset is that of its sync byte.
-                self.layout = Some(Layout { offset: 0, ..layout });
-                self.feed(packets, event);
+        // A last packet may be cut: its sync byte is enough.
+        let found = (self.looked..self.kept.len()).find_map(|last| ts::layout_up_to(&self.kept, last));
+        self.looked = self.kept.len();
+        if let Some(layout) = found {
+            let kept = self.lose_place();
+            let (before, packets) = kept.split_at(layout.offset.min(kept.len()));
+            self.skipped = self.skipped.saturating_add(before.len() as u64);
+            if self.skipped > 0 {
+                event(Event::Skipped(std::mem::take(&mut self.skipped)));
             }
-            None if self.kept.len() >= HUNT => {
-                self.kept.drain(..HUNT / 2);
-                self.skipped = self.skipped.saturating_add((HUNT / 2) as u64);
-            }
-            None => {}
+            // A packet's offset is that of its sync byte.
+            self.layout = Some(Layout { offset: 0, ..layout });
+            self.feed(packets, event);
+        } else if self.kept.len() >= HUNT {
+            self.kept.drain(..HUNT / 2);
+            self.looked = self.kept.len();
+            self.skipped = self.skipped.saturating_add((HUNT / 2) as u64);
         }
+    }
+
+    /// Where packets begin is not known any more; what was kept.
+    fn lose_place(&mut self) -> Vec<u8> {
+        self.layout = None;
+        self.looked = 0;
+        std::mem::take(&mut self.kept)
     }
 
     fn unit(&mut self, unit: &[u8], event: &mut dyn FnMut(Event<'_>)) {
         if unit.first() != Some(&SYNC_BYTE) {
-            self.layout = None;
+            self.lose_place();
             self.kept = unit.to_vec();
             return;
         }

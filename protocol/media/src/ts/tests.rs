@@ -153,7 +153,57 @@ fn the_place_is_found_again_behind_damage() {
     assert!((77..=188 + 77).contains(&skipped), "{skipped}");
 }
 
+/// All that is told of bytes in pieces of a size.
+fn told(bytes: &[u8], size: usize) -> Vec<String> {
+    let mut demuxer = Demuxer::default();
+    let mut told = Vec::new();
+    for piece in bytes.chunks(size) {
+        demuxer.data(piece, |event| told.push(format!("{event:?}")));
+    }
+    demuxer.finish(|event| told.push(format!("{event:?}")));
+    told
+}
+
+#[test]
+fn the_smallest_pieces_cost_little_and_tell_the_same() {
+    // A megabyte in which sync bytes are frequent and streams are begun and left: every place is tried, none for long.
+    let mut state = 7u32;
+    let mut noise = |length: usize| -> Vec<u8> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..length).map(|_| Some(next()).filter(|byte| *byte > 90).unwrap_or(0x47)).collect()
+    };
+    let mut bytes = Vec::new();
+    while bytes.len() < 1 << 20 {
+        bytes.extend(noise(9000));
+        bytes.extend(stream());
+    }
+    let whole = told(&bytes, bytes.len());
+    assert!(whole.iter().filter(|event| event.starts_with("Unit")).count() > 100, "{}", whole.len());
+    for size in [1, 187, 4097] {
+        assert!(told(&bytes, size) == whole, "pieces of {size}");
+    }
+    let alone = told(&[0x11; 1 << 20], 1);
+    assert_eq!(alone, ["Skipped(1048576)"]);
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_told_the_same_in_any_pieces(
+        noise in proptest::collection::vec(prop_oneof![Just(0x47u8), any::<u8>()], 0..3000),
+        flips in proptest::collection::vec((0usize..2000, any::<u8>()), 0..9),
+        size in 1usize..400,
+    ) {
+        let mut bytes = [noise, stream()].concat();
+        for (at, value) in flips {
+            let at = at % bytes.len();
+            bytes[at] = value;
+        }
+        prop_assert_eq!(told(&bytes, size), told(&bytes, bytes.len()));
+    }
+
     #[test]
     fn any_cut_gives_the_same(cuts in proptest::collection::vec(0usize..2000, 0..12)) {
         let bytes = stream();

@@ -227,15 +227,27 @@ pub struct Layout {
 /// Packets that have to stand at a distance before they are taken for a stream.
 pub const CONFIRM: usize = 4;
 
+/// Distances at which packets lie, the likeliest first.
+const STRIDES: [usize; 3] = [PACKET, 192, 204];
+/// Bytes between the sync bytes of the first and of the last of [`CONFIRM`] packets, at the largest distance.
+pub const REACH: usize = 204 * (CONFIRM - 1);
+
 /// Finds the first [`CONFIRM`] packets in a row at one distance.
 pub fn layout(bytes: &[u8]) -> Option<Layout> {
-    let fits = |layout: &Layout| {
-        let mut syncs = (layout.offset..bytes.len()).step_by(layout.stride).take(CONFIRM);
-        let last = layout.stride.saturating_mul(CONFIRM.saturating_sub(1)).saturating_add(layout.offset);
-        last < bytes.len() && syncs.all(|at| bytes.get(at) == Some(&SYNC_BYTE))
-    };
-    let found = |stride| (0..bytes.len()).map(move |offset| Layout { stride, offset }).find(fits);
-    [PACKET, 192, 204].into_iter().filter_map(found).min_by_key(|layout| layout.offset)
+    (0..bytes.len()).find_map(|last| layout_up_to(bytes, last))
+}
+
+/// The layout of [`CONFIRM`] packets in a row, the last of which begins at this byte: what is looked for byte by byte is found at
+/// the same place however the bytes come.
+pub fn layout_up_to(bytes: &[u8], last: usize) -> Option<Layout> {
+    let is_sync = |at: usize| bytes.get(at) == Some(&SYNC_BYTE);
+    if !is_sync(last) {
+        return None;
+    }
+    STRIDES.into_iter().find_map(|stride| {
+        let offset = last.checked_sub(stride.saturating_mul(CONFIRM.saturating_sub(1)))?;
+        (offset..last).step_by(stride).all(is_sync).then_some(Layout { stride, offset })
+    })
 }
 
 /// True where some bytes are whole packets and nothing else, as in a datagram.
