@@ -176,6 +176,43 @@ fn a_republished_stream_goes_on_counting() {
     server.stop();
 }
 
+/// A player stops for good where the list ends: it does not while the encoder may come back.
+#[test]
+fn a_list_does_not_end_because_an_encoders_connection_breaks() {
+    let directory = tempfile::tempdir().unwrap();
+    // Segments of 10 s, which makes this the time to come back in.
+    let (server, hls) = start(directory.path(), "segment = \"10s\"\n");
+    let mut tags = flv::tags(&clip());
+    tags.iter_mut().for_each(|tag| tag.time *= 5);
+    let two = tags.iter().enumerate().filter(|(_, t)| t.is_key_frame()).nth(1).unwrap().0;
+    let list = || get(hls, "GET", "/live/back/stream.m3u8", "").1;
+    let publish = |segments: usize| {
+        let mut publisher = Publisher::start(server.rtmp, "live", "back").unwrap();
+        publisher.send_all(&tags[..=two + 5]).unwrap();
+        wait_until("its segment", || list().matches(".m4s").count() >= segments);
+        publisher
+    };
+    let gone = || wait_until("its end", || server.clients("publisher", "live/back").is_empty());
+    let ends = || list().contains("#EXT-X-ENDLIST");
+
+    drop(publish(1));
+    gone();
+    assert!(!ends(), "{}", list());
+    let second = publish(3);
+    let now = list();
+    assert!(!ends() && now.contains("#EXT-X-TARGETDURATION:10\n"), "{now}");
+    assert_eq!(now.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{now}");
+    drop(second);
+    gone();
+    assert!(!ends(), "{}", list());
+    wait_until("the end of what nobody took up again", ends);
+
+    // Who says goodbye is not waited for.
+    publish(5).finish().unwrap();
+    wait_until("the end", ends);
+    server.stop();
+}
+
 /// Everybody whom the API lists as a viewer.
 fn viewers(server: &Server) -> usize {
     let listed = server.clients("viewer", "live/cam").len();

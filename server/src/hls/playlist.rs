@@ -42,6 +42,8 @@ pub struct Shelf {
     opening: Option<Arc<Init>>,
     live: bool,
     ended: Option<Time>,
+    /// Publishers so far.
+    publishers: u64,
     unfit: bool,
     rate: Measured,
     about: About,
@@ -88,6 +90,7 @@ impl Shelf {
             opening: None,
             live: false,
             ended: None,
+            publishers: 0,
             unfit: false,
             rate: Measured::default(),
             about: About::default(),
@@ -98,13 +101,21 @@ impl Shelf {
     /// A publisher has come.
     pub fn begin(&mut self) {
         (self.live, self.ended, self.unfit) = (true, None, false);
+        self.publishers = self.publishers.saturating_add(1);
         self.broken = self.target.is_some();
         self.opening = None;
     }
 
-    /// The publisher has left.
-    pub fn end(&mut self, now: Time) {
-        (self.live, self.ended) = (false, Some(now));
+    /// Publishers so far.
+    pub fn publishers(&self) -> u64 {
+        self.publishers
+    }
+
+    /// The stream is over, unless another publisher has come since this one, by its number.
+    pub fn end(&mut self, publisher: u64, now: Time) {
+        if publisher == self.publishers {
+            (self.live, self.ended) = (false, Some(now));
+        }
     }
 
     /// Nothing of what is published can be carried.

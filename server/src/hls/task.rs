@@ -1,6 +1,7 @@
 //! From the hub's ring to segments: one task for each publisher.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use media::{Frame, Track};
 
@@ -27,10 +28,11 @@ pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) {
         shared.log("hls", |kept| tracing::warn!(path = %stream.path(), kept, "too many paths for HLS"));
         return;
     };
-    tokio::spawn(segment(viewer, live, Arc::clone(shared)));
+    let publisher = live.shelf().publishers();
+    tokio::spawn(segment(viewer, live, publisher, Arc::clone(shared)));
 }
 
-async fn segment(mut viewer: Viewer, live: Arc<Live>, shared: Arc<Shared>) {
+async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Arc<Shared>) {
     let least = shared.config.hls.segment;
     let whole = u64::try_from(least.as_millis().div_ceil(1000)).unwrap_or(1);
     let mut segmenter = Segmenter::new(least, live.shelf().target());
@@ -73,8 +75,8 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, shared: Arc<Shared>) {
                 }
                 shelf.add(segment, whole, now);
             }
-            if over {
-                shelf.end(now);
+            if over && viewer.heard_goodbye() {
+                shelf.end(publisher, now);
             } else if segmenter.is_unfit() {
                 shelf.refuse();
             }
@@ -83,9 +85,22 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, shared: Arc<Shared>) {
             live.changed.notify_waiters();
         }
         match took {
-            Took::Ended => return,
+            Took::Ended if viewer.heard_goodbye() => return,
+            Took::Ended => {
+                drop(viewer);
+                return wait(&live, publisher, &shared).await;
+            }
             Took::All => viewer.ready().await,
             Took::Some | Took::Began => tokio::task::yield_now().await,
         }
     }
+}
+
+/// A publisher whose connection was lost may come back: players stop for good where the list ends, so it is not ended
+/// before a target duration has passed, the time in which another segment would have been due.
+async fn wait(live: &Live, publisher: u64, shared: &Shared) {
+    let target = live.shelf().target().unwrap_or(0);
+    tokio::time::sleep(Duration::from_secs(target)).await;
+    live.shelf().end(publisher, shared.clock.now());
+    live.changed.notify_waiters();
 }

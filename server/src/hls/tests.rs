@@ -71,10 +71,14 @@ impl Stage {
         self.segmenter.track(&self.audio);
     }
 
+    fn end(&mut self, now: i64) {
+        self.shelf.end(self.shelf.publishers(), Time::from_millis(now as u64));
+    }
+
     fn republish(&mut self, now: i64) {
         self.segmenter.finish();
         self.shelve(now);
-        self.shelf.end(Time::from_millis(now as u64));
+        self.end(now);
         self.shelf.begin();
         self.segmenter = Segmenter::new(LEAST, self.shelf.target());
         self.announce();
@@ -202,11 +206,14 @@ fn republishing_goes_on_with_a_discontinuity_that_is_counted_when_it_leaves() {
     let before = stage.list();
     stage.republish(10_000);
     let ended = |stage: &mut Stage| {
-        stage.shelf.end(Time::from_millis(10_000));
+        stage.end(10_000);
         stage.list().ended
     };
     assert!(ended(&mut stage));
     stage.shelf.begin();
+    // The end of one who was followed by another ends nothing.
+    stage.shelf.end(stage.shelf.publishers() - 1, Time::from_millis(10_000));
+    assert!(!stage.list().ended);
     stage.video = video(0x1e);
     stage.announce();
     let mut counted = Vec::new();
@@ -381,7 +388,7 @@ fn an_ended_path_is_forgotten_after_its_list_was_played() {
         stage.picture(n * 40, n % 50 == 0, n * 40);
     }
     assert!(stage.shelf.tick(Time::from_millis(3_600_000)), "a live path is never forgotten");
-    stage.shelf.end(Time::from_millis(3_600_000));
+    stage.end(3_600_000);
     assert!(stage.shelf.tick(Time::from_millis(3_620_000)));
     assert!(!stage.shelf.tick(Time::from_millis(3_700_000)));
 }

@@ -34,7 +34,10 @@ pub enum What {
     /// A publisher is here.
     Begin,
     /// The publisher has left.
-    End,
+    End {
+        /// It said goodbye: it is not about to come back.
+        goodbye: bool,
+    },
     /// The setup changed here.
     Setup,
     /// A picture or an audio frame.

@@ -261,6 +261,7 @@ impl Hub {
                 elapsed: Elapsed { total: ring.elapsed, at: None },
                 pending: Vec::new(),
                 due: false,
+                goodbye: false,
                 timestamp: 0,
             }
         };
@@ -314,6 +315,7 @@ impl Hub {
             dropped: 0,
             told: 0,
             observer: false,
+            goodbye: false,
             keeper: None,
         }
     }

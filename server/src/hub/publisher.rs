@@ -24,6 +24,7 @@ pub struct Publisher {
     /// Items that viewers do not see yet.
     pub(super) pending: Vec<Arc<Item>>,
     pub(super) due: bool,
+    pub(super) goodbye: bool,
     pub(super) timestamp: u32,
 }
 
@@ -66,6 +67,11 @@ impl Publisher {
         if self.due {
             self.flush();
         }
+    }
+
+    /// The publisher ends the stream of its own will, before it is dropped: nobody has to wait for it to come back.
+    pub fn say_goodbye(&mut self) {
+        self.goodbye = true;
     }
 
     /// Shows viewers everything that was pushed.
@@ -121,7 +127,7 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.setup = Arc::default();
-        self.append(What::End, self.timestamp);
+        self.append(What::End { goodbye: self.goodbye }, self.timestamp);
         {
             let mut ring = self.stream.ring.write().unwrap_or_else(PoisonError::into_inner);
             ring.publisher = None;

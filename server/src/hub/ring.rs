@@ -85,7 +85,7 @@ impl Ring {
     /// Appends an item, and lets go of what is beyond the bounds.
     pub fn push(&mut self, item: Arc<Item>, bounds: &Bounds) {
         match &item.what {
-            What::Begin | What::End => self.last_key = None,
+            What::Begin | What::End { .. } => self.last_key = None,
             What::Frame(_) if item.is_key_picture() => self.last_key = Some(self.end()),
             _ => {}
         }

@@ -34,6 +34,7 @@ pub struct Viewer {
     pub(super) told: u64,
     /// True for a part of the server.
     pub(super) observer: bool,
+    pub(super) goodbye: bool,
     /// For one that is to have every frame.
     pub(super) keeper: Option<Arc<Keeper>>,
 }
@@ -98,6 +99,11 @@ impl Viewer {
         .await;
     }
 
+    /// Whether the publisher that left last said goodbye, as far as that was seen.
+    pub fn heard_goodbye(&self) -> bool {
+        self.goodbye
+    }
+
     /// Frames left out so far because the viewer was slow.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -136,14 +142,15 @@ impl Viewer {
                 return Took::Some;
             }
             match &item.what {
-                What::Begin | What::End if bytes > 0 => return Took::Some,
+                What::Begin | What::End { .. } if bytes > 0 => return Took::Some,
                 What::Begin => {
                     self.step(item);
                     self.enter(item.epoch);
                     return Took::Began;
                 }
-                What::End => {
+                What::End { goodbye } => {
                     self.step(item);
+                    self.goodbye = *goodbye;
                     if self.leave_epoch() {
                         return Took::Ended;
                     }
@@ -205,6 +212,7 @@ impl Viewer {
         self.key = Key::Missed;
         if ring.publisher.is_none() {
             self.epoch = epoch;
+            self.goodbye = false;
             return self.leave_epoch().then_some(Took::Ended);
         }
         if epoch != self.epoch {

@@ -52,7 +52,9 @@ impl Connection {
                 }
             }
             Event::Stopped { stream } => {
-                self.publishing.take_if(|p| p.stream == stream);
+                if let Some(mut publishing) = self.publishing.take_if(|p| p.stream == stream) {
+                    publishing.publisher.say_goodbye();
+                }
                 self.viewing.take_if(|v| v.form.stream == stream);
                 self.wanted.take_if(|v| v.form.stream == stream);
             }

@@ -38,7 +38,10 @@ impl Connection {
                 }
                 None
             }
-            Event::Ended { .. } => {
+            Event::Ended { silent } => {
+                if let Some(publishing) = self.publishing.as_mut().filter(|_| !silent) {
+                    publishing.say_goodbye();
+                }
                 self.part_over();
                 None
             }
@@ -143,6 +146,7 @@ impl Connection {
         };
         let alive = publishing.packet(now, track, rtcp, payload);
         if publishing.is_over() {
+            publishing.say_goodbye();
             self.part_over();
         }
         alive

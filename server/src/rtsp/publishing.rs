@@ -103,6 +103,11 @@ impl Publishing {
         self.records && self.ingest.is_over()
     }
 
+    /// It ends the stream of its own will.
+    pub fn say_goodbye(&mut self) {
+        self.publisher.say_goodbye();
+    }
+
     /// Tells the publisher how its packets arrive; returns the same.
     pub fn report(&mut self, now: u64, egress: &mut Egress) -> Vec<Reception> {
         for (place, carry) in &self.carries {
