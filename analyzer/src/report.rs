@@ -1,20 +1,18 @@
 //! Puts together what was learnt into the document of the report model.
 
-use std::net::{IpAddr, SocketAddr};
-
-use model::{Analysis, Connection, Endpoint, Finding, Protocol, Session, TrackKind, Transport};
+use model::{Analysis, Finding, Protocol, Session};
 
 use crate::finding::{Note, severity};
-use crate::flow::{Dir, End};
 use crate::hub::{Closed, Hub, Line};
 use crate::rules;
 use crate::trace::Trace;
-use crate::track::rtmp;
 
 use self::verdicts::Fold;
 
 mod hls;
+mod rtmp;
 mod rtsp;
+mod session;
 mod udp;
 mod verdicts;
 
@@ -51,7 +49,8 @@ pub(crate) fn analysis(parts: Parts) -> (Analysis, Vec<model::Case>, Vec<Trace>)
     for entry in closed {
         let Closed { conn, end, stats, outcome, file } = entry;
         let first_session = sessions.len();
-        let view = View { first_ns, synthetic, end, stats, client: outcome.client, clean: outcome.clean };
+        let view =
+            rtmp::View { first_ns, synthetic, end, stats, client: outcome.client, clean: outcome.clean };
         let peak = bandwidth.peak_bps(Line::Conn(conn));
         let own: [u64; 2] = outcome.sessions.iter().filter_map(|s| s.own_bytes).fold([0; 2], |sum, own| {
             let [up, down] = sum;
@@ -150,95 +149,6 @@ fn numbered(counts: &mut [u32; 3], protocol: Protocol) -> String {
     format!("{name}-{count}")
 }
 
-/// A connection as its sessions are described.
-struct View {
-    first_ns: i64,
-    synthetic: bool,
-    end: End,
-    stats: crate::flow::ConnStats,
-    client: Dir,
-    clean: bool,
-}
-
-impl View {
-    fn session(
-        &self,
-        id: String,
-        session: rtmp::Session,
-        others: [u64; 2],
-        peak_bps: Option<f64>,
-    ) -> Session {
-        let stats = &self.stats;
-        let (to_server, to_client) = (stats.half(self.client), stats.half(self.client.reverse()));
-        let (client, server) = match self.client {
-            Dir::AToB => (stats.info.a, stats.info.b),
-            Dir::BToA => (stats.info.b, stats.info.a),
-        };
-        let [others_up, others_down] = others;
-        // Bytes that belong to no stream in particular are the first one's.
-        let [bytes_to_server, bytes_to_client] = session.own_bytes.unwrap_or([
-            to_server.bytes.saturating_sub(others_up),
-            to_client.bytes.saturating_sub(others_down),
-        ]);
-        let start_ns = session.started_ns.unwrap_or(stats.first_ns);
-        let duration_s = seconds(stats.last_ns.saturating_sub(start_ns));
-        let bytes = bytes_to_server.saturating_add(bytes_to_client);
-        let whole = stats.is_whole() && self.clean && matches!(self.end, End::Fin | End::Reset);
-        let retransmitted = to_server.retransmitted_bytes.saturating_add(to_client.retransmitted_bytes);
-        Session {
-            id,
-            protocol: Protocol::Rtmp,
-            transport: Transport::Tcp,
-            role: session.role,
-            client: endpoint(client),
-            server: endpoint(server),
-            path: session.path,
-            agent: session.agent,
-            start_s: seconds(start_ns.saturating_sub(self.first_ns)),
-            duration_s,
-            bytes_to_server,
-            bytes_to_client,
-            mean_bps: (duration_s > 0.0).then(|| (float(bytes) * 8.0 / duration_s).round()),
-            peak_bps,
-            first_frame_ms: session
-                .first_frame_ns
-                .map(|ns| round3(seconds(ns.saturating_sub(start_ns)) * 1000.0)),
-            retransmitted_bytes: (!self.synthetic).then_some(retransmitted),
-            rtt_ms: stats.rtt_ns.filter(|_| !self.synthetic).map(|ns| round3(seconds(ns) * 1000.0)),
-            complete: whole,
-            unsent: None,
-            segments: None,
-            connections: vec![self.connection(client, server)],
-            filter: filter(client, server),
-            tracks: session
-                .tracks
-                .into_iter()
-                .filter(worth_showing)
-                .map(crate::track::Stats::into_model)
-                .collect(),
-        }
-    }
-
-    fn connection(&self, client: SocketAddr, server: SocketAddr) -> Connection {
-        let stats = &self.stats;
-        Connection {
-            client: endpoint(client),
-            server: endpoint(server),
-            start_s: seconds(stats.first_ns.saturating_sub(self.first_ns)),
-            duration_s: seconds(stats.last_ns.saturating_sub(stats.first_ns)),
-            bytes_to_server: stats.half(self.client).bytes,
-            bytes_to_client: stats.half(self.client.reverse()).bytes,
-            end: end_word(self.end),
-        }
-    }
-}
-
-/// A track that has only a command frame or so is none.
-fn worth_showing(stats: &crate::track::Stats) -> bool {
-    let told = stats.info.codec.is_some() || !stats.declared().is_empty();
-    stats.frames > 0 || told || stats.kind() == TrackKind::Data
-}
-
 struct Findings {
     first_ns: i64,
     /// Names of the captures.
@@ -274,46 +184,8 @@ impl Findings {
     }
 }
 
-/// How a connection ended, in a word; none where the capture does not show it.
-fn end_word(end: End) -> Option<String> {
-    match end {
-        End::Fin => Some("fin".to_owned()),
-        End::Reset => Some("reset".to_owned()),
-        End::Idle | End::Replaced | End::Evicted | End::Capture => None,
-    }
-}
-
-/// A display filter that shows one connection, whichever protocol Wireshark takes it for.
-fn filter(client: SocketAddr, server: SocketAddr) -> String {
-    format!(
-        "{} && tcp.port=={} && {} && tcp.port=={}",
-        host(client.ip()),
-        client.port(),
-        host(server.ip()),
-        server.port()
-    )
-}
-
-fn host(address: IpAddr) -> String {
-    let field = if address.is_ipv6() { "ipv6.addr" } else { "ip.addr" };
-    format!("{field}=={address}")
-}
-
-fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint { address: address.ip(), port: Some(address.port()) }
-}
-
+/// Nanoseconds in seconds.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn seconds(ns: i64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// Bytes as a float; exact below 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn float(n: u64) -> f64 {
-    n as f64
-}
-
-fn round3(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }

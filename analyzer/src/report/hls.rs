@@ -1,10 +1,9 @@
 //! HLS viewers, and transport streams over HTTP, as the document has them.
 
-use model::{Connection, Protocol, Role, Session, Transport};
+use model::{Protocol, Role, Session, Transport};
 
-use super::{end_word, endpoint, filter, float, round3, seconds, worth_showing};
+use super::session::{Known, any_of, connection, ends, filter, retransmitted, rtt_ms, tracks};
 use crate::finding::Note;
-use crate::flow::Dir;
 use crate::track::hls::{Outcome, Part};
 
 /// Connections shown in a display filter.
@@ -18,77 +17,42 @@ pub(super) fn session(
     synthetic: bool,
     peak_bps: Option<f64>,
 ) -> (Session, Vec<Note>) {
-    let Outcome { client, server, path, agent, times, bytes, parts, tracks, notes, .. } = outcome;
-    let (start_ns, end_ns) = times;
-    let [bytes_to_server, bytes_to_client] = bytes;
-    let duration_s = seconds(end_ns.saturating_sub(start_ns)).max(0.0);
-    let sum = bytes_to_server.saturating_add(bytes_to_client);
-    let retransmitted = parts.iter().fold(0u64, |sum, part| {
-        let both =
-            part.stats.a_to_b.retransmitted_bytes.saturating_add(part.stats.b_to_a.retransmitted_bytes);
-        sum.saturating_add(both)
-    });
-    let rtt = parts.first().and_then(|part| part.stats.rtt_ns).filter(|_| !synthetic);
-    let session = Session {
+    let known = Known {
         id,
         protocol: outcome.protocol,
         transport: Transport::Http,
         role: Role::Viewer,
-        client: endpoint(client),
-        server: endpoint(server),
-        path,
-        agent,
-        start_s: seconds(start_ns.saturating_sub(first_ns)),
-        duration_s,
-        bytes_to_server,
-        bytes_to_client,
-        mean_bps: (duration_s > 0.0).then(|| (float(sum) * 8.0 / duration_s).round()),
+        client: outcome.client,
+        server: outcome.server,
+        times: outcome.times,
+        bytes: outcome.bytes,
         peak_bps,
-        first_frame_ms: outcome
-            .first_frame_ns
-            .map(|ns| round3(seconds(ns.saturating_sub(start_ns)) * 1000.0)),
-        retransmitted_bytes: (!synthetic).then_some(retransmitted),
-        rtt_ms: rtt.map(|ns| round3(seconds(ns) * 1000.0)),
-        complete: outcome.complete,
-        unsent: None,
-        segments: (outcome.protocol == Protocol::Hls).then_some(outcome.segments),
-        connections: parts.iter().map(|part| connection(part, first_ns)).collect(),
-        filter: filters(&parts),
-        tracks: tracks.into_iter().filter(worth_showing).map(crate::track::Stats::into_model).collect(),
+        first_frame_ns: outcome.first_frame_ns,
     };
-    (session, notes)
+    let parts = &outcome.parts;
+    let session = Session {
+        path: outcome.path,
+        agent: outcome.agent,
+        retransmitted_bytes: (!synthetic).then(|| retransmitted(parts.iter().map(|part| &part.stats))),
+        rtt_ms: parts.first().filter(|_| !synthetic).and_then(|part| rtt_ms(&part.stats)),
+        complete: outcome.complete,
+        segments: (outcome.protocol == Protocol::Hls).then_some(outcome.segments),
+        connections: parts
+            .iter()
+            .map(|part| connection(&part.stats, part.client, part.end, first_ns))
+            .collect(),
+        filter: filters(parts),
+        tracks: tracks(outcome.tracks),
+        ..known.session(first_ns)
+    };
+    (session, outcome.notes)
 }
 
-fn connection(part: &Part, first_ns: i64) -> Connection {
-    let stats = &part.stats;
-    let (client, server) = ends(part);
-    Connection {
-        client: endpoint(client),
-        server: endpoint(server),
-        start_s: seconds(stats.first_ns.saturating_sub(first_ns)),
-        duration_s: seconds(stats.last_ns.saturating_sub(stats.first_ns)),
-        bytes_to_server: stats.half(part.client).bytes,
-        bytes_to_client: stats.half(part.client.reverse()).bytes,
-        end: end_word(part.end),
-    }
-}
-
-fn ends(part: &Part) -> (std::net::SocketAddr, std::net::SocketAddr) {
-    let info = &part.stats.info;
-    if part.client == Dir::AToB { (info.a, info.b) } else { (info.b, info.a) }
-}
-
+/// A display filter that shows the connections.
 fn filters(parts: &[Part]) -> String {
-    let all: Vec<String> = parts
-        .iter()
-        .take(MAX_FILTER)
-        .map(|part| {
-            let (client, server) = ends(part);
-            filter(client, server)
-        })
-        .collect();
-    match all.as_slice() {
-        [one] => one.clone(),
-        several => several.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" || "),
-    }
+    let shown = parts.iter().take(MAX_FILTER).map(|part| {
+        let (client, server) = ends(&part.stats, part.client);
+        filter(client, server)
+    });
+    any_of(&shown.collect::<Vec<_>>())
 }

@@ -4,7 +4,7 @@ mod clock;
 pub mod encoding;
 mod frames;
 mod guess;
-mod jitter;
+pub(in crate::track) mod jitter;
 mod payload;
 pub mod report;
 mod sequence;
@@ -16,7 +16,7 @@ use wire::rtp;
 
 use self::clock::Clocks;
 use self::frames::{Frame, Frames, Pace, Part};
-pub(in crate::track) use self::jitter::Jitter;
+use self::jitter::Jitter;
 pub use self::payload::{AuBits, Packing};
 use self::report::Reports;
 use self::sequence::{Arrival, Sequence};

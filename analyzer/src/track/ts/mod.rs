@@ -2,6 +2,7 @@
 
 mod sound;
 mod tracks;
+mod unit;
 
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ use media::ts::{Kind, Unit};
 use wire::codec::aac::{adts, latm};
 use wire::codec::mpa;
 
+use super::unit::frame;
 use crate::track::Stats;
 use crate::track::codec::{self, Hidden};
 
@@ -45,7 +46,7 @@ pub(super) fn frames(stats: &mut Stats, rest: &mut Rest, kind: Kind, unit: &Unit
                 dts: unit.dts.map(|dts| dts.saturating_add(ticks)),
                 ..*unit
             };
-            super::tracks::frame(stats, &shifted, false);
+            frame(stats, &shifted, false);
             found = found.saturating_add(1);
             let lasts =
                 i64::from(samples).saturating_mul(90_000).checked_div(i64::from(rate.max(1))).unwrap_or(0);

@@ -7,15 +7,14 @@ use model::TrackKind;
 use wire::codec::{avc, hevc};
 
 use super::sound;
+use super::unit::frame;
 use crate::finding::{Note, Notes};
 use crate::flow::At;
-use crate::track::rtp::Jitter;
+use crate::track::rtp::jitter::Jitter;
 use crate::track::{Network, Stats, codec};
 
 /// Tracks followed.
 const MAX_TRACKS: usize = 32;
-/// PTS and DTS count 90 ticks in a millisecond.
-const TICKS_MS: i64 = 90;
 
 /// The tracks of one or more transport streams after each other.
 #[derive(Debug, Default)]
@@ -225,14 +224,6 @@ impl Tracks {
         }
         out
     }
-}
-
-pub(super) fn frame(stats: &mut Stats, unit: &Unit<'_>, key: bool) {
-    let ms = |ticks: i64| ticks.div_euclid(TICKS_MS);
-    let dts = unit.dts.map_or(0, ms);
-    let composition = unit.pts.map_or(0, |pts| ms(pts).saturating_sub(dts));
-    let dts = u32::try_from(dts.rem_euclid(1 << 32)).unwrap_or(0);
-    stats.frame(dts, i32::try_from(composition).unwrap_or(0), key);
 }
 
 /// NAL units behind start codes (H.264 annex B).
