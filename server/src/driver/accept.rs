@@ -10,15 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::link::Link;
-use crate::server::Shared;
+use crate::address::canonical;
+use crate::shared::Shared;
 
 /// How long to wait when the system has no descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// An IPv4 address as such, also where the socket is for both versions.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
 
 /// A listening socket, and when it is over.
 pub(crate) struct Accepting {

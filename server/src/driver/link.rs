@@ -20,12 +20,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::accept::canonical;
 use super::outbox::Outbox;
+use crate::address::canonical;
 use crate::budget::Share;
 use crate::hub::{Busy, Publisher, PublisherSnapshot, Stream, Viewer};
 use crate::registry::{Client, Outcome};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::signal::{EVICT, Signal};
 use crate::tap::{self, How, TapConn};
 

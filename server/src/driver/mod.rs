@@ -6,7 +6,7 @@ mod link;
 mod outbox;
 mod timer;
 
-pub(crate) use accept::{Accepting, canonical};
+pub(crate) use accept::Accepting;
 pub(crate) use link::{End, Link, SLICE, TAKE, raised, scratch};
 pub(crate) use outbox::Outbox;
 pub(crate) use timer::Timer;

@@ -16,7 +16,7 @@ use super::viewers::{Asker, Visit, is_name};
 use super::{Live, playlist};
 use crate::config::HlsSession;
 use crate::fault::hls::Playlist;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// How long a request for a list waits for the first segment.
 const PATIENCE: Duration = Duration::from_secs(15);

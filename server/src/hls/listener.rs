@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::answer::answer;
 use super::meter::{Meter, Metered};
-use crate::driver::{Accepting, canonical};
-use crate::server::Shared;
+use crate::address::canonical;
+use crate::driver::Accepting;
+use crate::shared::Shared;
 
 /// How long a request's head may take, the silence before it included: longer than players wait between requests.
 const HEAD: Duration = Duration::from_secs(30);

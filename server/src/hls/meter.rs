@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::viewers::Session;
 use crate::registry::Outcome;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::tap::{How, TapConn};
 
 /// What a connection carried, and for whom.

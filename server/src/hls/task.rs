@@ -3,21 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use media::{Frame, Track};
-
 use super::Live;
 use super::segmenter::Segmenter;
-use crate::hub::{Piece, Took, Viewer};
-use crate::server::Shared;
-
-/// Bytes of frames taken from the ring at once.
-const TAKE: usize = 4 << 20;
-
-/// What was taken from the ring.
-enum Taken {
-    Track(Arc<Track>),
-    Frame(Frame),
-}
+use crate::hub::{Taken, Took, Viewer};
+use crate::shared::Shared;
 
 /// Cuts what `viewer` sees until its publisher leaves. Returns at once; the work goes on in a task of its own.
 pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) {
@@ -38,18 +27,7 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
     let mut segmenter = Segmenter::new(least, live.shelf().target());
     let mut forced = false;
     loop {
-        let mut taken = Vec::new();
-        let took = viewer.take(TAKE, &mut |piece| match piece {
-            Piece::Metadata(..) => 0,
-            Piece::Track(track, _) => {
-                taken.push(Taken::Track(Arc::clone(track)));
-                0
-            }
-            Piece::Frame(item) => item.frame().map_or(0, |frame| {
-                taken.push(Taken::Frame(frame.clone()));
-                frame.payload.len()
-            }),
-        });
+        let (taken, took) = viewer.media();
         let wall = i128::from(shared.clock.wall_nanos());
         let wall =
             time::OffsetDateTime::from_unix_timestamp_nanos(wall).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);

@@ -6,7 +6,7 @@ use media::Kind;
 use serde::Serialize;
 
 use crate::registry::{protocol_name, role_name};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 #[derive(Debug, Serialize)]
 pub struct Stream {
@@ -119,7 +119,7 @@ fn track(track: &media::Track) -> Track {
 
 /// Streams that have a publisher or viewers.
 pub fn streams(shared: &Shared) -> Vec<Stream> {
-    let stream = |s: crate::server::StreamSnapshot| Stream {
+    let stream = |s: crate::shared::StreamSnapshot| Stream {
         path: s.path,
         publisher: s.publisher.map(|p| Publisher {
             id: p.id,

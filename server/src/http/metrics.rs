@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::api::kind;
 use crate::registry::{protocol_name, role_name};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 type Labels = Vec<(&'static str, String)>;
 

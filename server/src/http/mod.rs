@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::record::{self, Refusal};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 const INDEX: &str = "streamgauge\n\n\
     /api/v1/streams   who publishes what, and how many watch (JSON)\n\

@@ -9,6 +9,7 @@ mod item;
 mod keep;
 mod publisher;
 mod ring;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod viewer;
@@ -26,6 +27,7 @@ pub use item::{Item, What};
 use keep::Keeper;
 pub use publisher::Publisher;
 use ring::Ring;
+pub use taken::Taken;
 pub use viewer::{Piece, Took, Viewer};
 
 use crate::config::Limits;

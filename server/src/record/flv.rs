@@ -8,7 +8,7 @@ use media::{Frame, Kind, Track};
 use wire::flv::file::{Header, encode_tag};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 
-use super::session::Step;
+use super::step::Step;
 
 /// Milliseconds of media that are written at once.
 const BATCH: i64 = 1_000;

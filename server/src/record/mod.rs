@@ -5,6 +5,7 @@
 
 mod flv;
 mod session;
+mod step;
 mod task;
 #[cfg(test)]
 mod tests;

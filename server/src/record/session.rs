@@ -12,6 +12,7 @@ use media::mp4::{Fragment, Fragmenter, Lengths, carries, init_section};
 use media::{Frame, Kind, Track};
 
 use super::flv::Flv;
+use super::step::Step;
 
 /// Microseconds between key frames that end a fragment, and between any frames that do.
 const KEY: u64 = 1_000_000;
@@ -20,17 +21,6 @@ const ANY: u64 = 2_000_000;
 const LARGEST: usize = 8 << 20;
 /// Audio frames that wait for the first picture: at 48 kHz more than ten seconds.
 const EARLY: usize = 512;
-
-/// What is to be done with the file.
-#[derive(Debug)]
-pub enum Step {
-    /// Begin a file of this extension with these tracks.
-    Open(&'static str, Vec<Arc<Track>>),
-    /// Append, after which the file holds so many microseconds; then overwrite bytes within.
-    Write(Vec<Bytes>, u64, Vec<(u64, Bytes)>),
-    /// The file is whole.
-    Close,
-}
 
 /// One stream's recording.
 #[derive(Debug, Default)]

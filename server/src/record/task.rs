@@ -3,16 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use media::{Frame, Track};
 use tokio::sync::watch;
 
 use super::session::Session;
 use super::writer::Writer;
-use crate::hub::{Piece, Took, Viewer};
-use crate::server::Shared;
-
-/// Bytes of frames taken from the ring at once.
-const TAKE: usize = 4 << 20;
+use crate::hub::{Taken, Took, Viewer};
+use crate::shared::Shared;
 
 /// Why a recording does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +42,6 @@ pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) -> Result<(), Refusal> {
     Ok(())
 }
 
-enum Taken {
-    Track(Arc<Track>),
-    Frame(Frame),
-}
-
 async fn record(
     mut viewer: Viewer,
     path: Arc<str>,
@@ -68,18 +59,7 @@ async fn record(
     };
     let mut session = Session::default();
     loop {
-        let mut taken = Vec::new();
-        let took = viewer.take(TAKE, &mut |piece| match piece {
-            Piece::Metadata(..) => 0,
-            Piece::Track(track, _) => {
-                taken.push(Taken::Track(Arc::clone(track)));
-                0
-            }
-            Piece::Frame(item) => item.frame().map_or(0, |frame| {
-                taken.push(Taken::Frame(frame.clone()));
-                frame.payload.len()
-            }),
-        });
+        let (taken, took) = viewer.media();
         for taken in taken {
             match taken {
                 Taken::Track(track) => session.track(&track),

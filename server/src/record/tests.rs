@@ -7,7 +7,8 @@ use media::mp4::Demuxer;
 use media::{Codec, Frame, Track};
 use wire::flv::file::{Reader, Step as FlvStep};
 
-use super::session::{Session, Step};
+use super::session::Session;
+use super::step::Step;
 
 fn track(codec: Codec, config: Vec<u8>, flv_flags: Option<u8>) -> Arc<Track> {
     let config = Bytes::from(config);

@@ -14,9 +14,9 @@ use time::macros::format_description;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::session::Step;
+use super::step::Step;
 use super::{Entry, State};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// Steps and bytes that may wait for the disk.
 const QUEUE: usize = 256;

@@ -9,24 +9,9 @@ use session::rtsp::Carry;
 use wire::rtp::HEADER;
 use wire::rtsp::Interleaved;
 
+use super::ports::Datagram;
 use crate::driver::Outbox;
 use crate::fault::rtsp::Breaker;
-
-/// A packet for UDP: a header of the viewer's own and a payload that is shared.
-#[derive(Debug)]
-pub(super) struct Datagram {
-    pub rtcp: bool,
-    pub to: SocketAddr,
-    pub head: Bytes,
-    pub payload: Bytes,
-}
-
-impl Datagram {
-    /// Bytes of its payload.
-    pub fn length(&self) -> usize {
-        self.head.len().saturating_add(self.payload.len())
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Egress {

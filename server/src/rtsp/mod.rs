@@ -8,7 +8,9 @@ mod part;
 mod playing;
 mod ports;
 mod publishing;
+mod receive;
 mod socket;
 
 pub(crate) use connection::listen;
-pub(crate) use ports::{Ports, receive};
+pub(crate) use ports::Ports;
+pub(crate) use receive::receive;

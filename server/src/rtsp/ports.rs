@@ -7,16 +7,13 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::egress::Datagram;
-use super::socket::{Arrival, Socket};
-use crate::driver::canonical;
-use crate::server::Shared;
+use super::socket::Socket;
+use crate::address::canonical;
 use crate::tap::{Role, Tap, TapUdp};
 
 /// Packets of one session that may wait for its task.
@@ -27,8 +24,6 @@ const WAITING_BYTES: usize = 2 << 20;
 const TRIES: usize = 64;
 /// Bytes the kernel may hold of what arrives, for all publishers together.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// How long to wait after an error of a socket that stays open.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A packet that arrived for a session.
 #[derive(Debug)]
@@ -38,6 +33,17 @@ pub(super) struct Packet {
     pub payload: Bytes,
     /// Its part of what may wait, given back when it is taken.
     _room: OwnedSemaphorePermit,
+}
+
+/// What became of a packet that arrived.
+#[derive(Debug)]
+pub(super) enum Handed {
+    /// Its session has it.
+    Over,
+    /// Nobody set up a session with its source; so many of such have come.
+    Stranger { from: SocketAddr, strangers: u64 },
+    /// Too many wait for its session.
+    Full { from: SocketAddr },
 }
 
 /// The way of packets to a session's task.
@@ -64,6 +70,22 @@ impl Way {
         let Ok(_room) = Arc::clone(&self.room).try_acquire_many_owned(length) else { return false };
         let payload = Bytes::copy_from_slice(payload);
         self.to.try_send(Packet { track, rtcp, payload, _room }).is_ok()
+    }
+}
+
+/// A packet for UDP: a header of the viewer's own and a payload that is shared.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub rtcp: bool,
+    pub to: SocketAddr,
+    pub head: Bytes,
+    pub payload: Bytes,
+}
+
+impl Datagram {
+    /// Bytes of its payload.
+    pub fn length(&self) -> usize {
+        self.head.len().saturating_add(self.payload.len())
     }
 }
 
@@ -175,48 +197,23 @@ impl Ports {
         Ok(sent)
     }
 
-    fn hand_out(&self, rtcp: bool, arrival: Arrival, payload: &[u8], shared: &Shared) {
+    /// Waits for a packet, and hands it to the session that named its source.
+    pub(super) async fn receive(&self, rtcp: bool, buffer: &mut [u8]) -> io::Result<Handed> {
+        let arrival = self.socket(rtcp).receive(buffer).await?;
+        let payload = buffer.get(..arrival.length).unwrap_or_default();
         let from = canonical(arrival.from);
         if let Some(tap) = &self.tap {
             tap.received(self.address(rtcp, arrival.local), from, payload);
         }
         let routes = self.routes();
-        let Some(route) = routes.get(&(rtcp, from)) else {
-            drop(routes);
-            let strangers = self.strangers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-            return shared.log("strangers", |kept| {
-                tracing::warn!(%from, strangers, kept, "a packet of nobody who set up a session");
-            });
-        };
-        if !route.way.send(route.track, rtcp, payload) {
-            shared.log("full", |kept| tracing::warn!(%from, kept, "a packet left out: too many wait"));
-        }
-    }
-}
-
-/// Hands out what arrives on one of the ports until `stop` says otherwise.
-pub(crate) async fn receive(
-    ports: Arc<Ports>,
-    rtcp: bool,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let arrived = tokio::select! {
-            arrived = ports.socket(rtcp).receive(&mut buffer) => arrived,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match arrived {
-            Ok(arrival) => {
-                let payload = buffer.get(..arrival.length).unwrap_or_default();
-                ports.hand_out(rtcp, arrival, payload, &shared);
+        Ok(match routes.get(&(rtcp, from)) {
+            None => {
+                let strangers = self.strangers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                Handed::Stranger { from, strangers }
             }
-            Err(error) => {
-                shared.log("receive", |kept| tracing::warn!(%error, kept, "a packet could not be received"));
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+            Some(route) if route.way.send(route.track, rtcp, payload) => Handed::Over,
+            Some(_) => Handed::Full { from },
+        })
     }
 }
 

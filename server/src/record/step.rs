@@ -1,0 +1,17 @@
+//! What a recording has its writer do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media::Track;
+
+/// What is to be done with the file.
+#[derive(Debug)]
+pub enum Step {
+    /// Begin a file of this extension with these tracks.
+    Open(&'static str, Vec<Arc<Track>>),
+    /// Append, after which the file holds so many microseconds; then overwrite bytes within.
+    Write(Vec<Bytes>, u64, Vec<(u64, Bytes)>),
+    /// The file is whole.
+    Close,
+}
