@@ -1,8 +1,11 @@
 //! Where a client goes.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 
 use percent_encoding::percent_decode_str;
+use tokio::net::lookup_host;
 
 /// What a URL speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,12 @@ impl StreamUrl {
             return Err(wrong("it names no stream"));
         }
         Ok(url)
+    }
+
+    /// The server's address, the first of those its name has.
+    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+        let mut found = lookup_host((self.host.as_str(), self.port)).await?;
+        found.next().ok_or_else(|| io::Error::other("the name has no address"))
     }
 
     /// Reads a URL of one of these schemes, whatever its path.
@@ -146,9 +155,9 @@ impl TargetUrl {
         self.0.scheme
     }
 
-    /// The server's name and port.
-    pub fn host(&self) -> (&str, u16) {
-        (&self.0.host, self.0.port)
+    /// The server's address.
+    pub async fn resolve(&self) -> io::Result<SocketAddr> {
+        self.0.resolve().await
     }
 
     /// The URL of a stream. A path that begins with the server's own is not put behind it once more: at

@@ -36,10 +36,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The address of a URL's host.
 async fn resolve(url: &StreamUrl) -> Result<SocketAddr, Failure> {
-    let failed = |why: String| Failure::environment(format!("{}: {why}", url.authority()));
-    let mut found =
-        tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| failed(e.to_string()))?;
-    found.next().ok_or_else(|| failed("no address".to_owned()))
+    url.resolve().await.map_err(|e| Failure::environment(format!("{}: {e}", url.authority())))
 }
 
 /// Something that nobody can guess.

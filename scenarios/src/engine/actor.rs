@@ -111,9 +111,7 @@ impl Actor {
         if self.running.is_some() {
             return Ok(());
         }
-        let mut hosts =
-            tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|e| e.to_string())?;
-        let mut server = hosts.next().ok_or("the target's name has no address")?;
+        let mut server = url.resolve().await.map_err(|e| e.to_string())?;
         let mut url = url.clone();
         if relayed && self.relay.is_none() {
             let plan = Plan {

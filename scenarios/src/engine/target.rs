@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use server::fault::Fault;
 use server::{ClientSnapshot, Config, RunningServer, Server};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::program::{Names, Program, fill};
@@ -92,7 +92,7 @@ impl Up {
             let unreachable =
                 |why: &dyn fmt::Display| TargetError::Unreachable(text.clone(), why.to_string());
             let url = TargetUrl::parse(text).map_err(|e| unreachable(&e))?;
-            let address = resolve(&url).await.map_err(|e| unreachable(&e))?;
+            let address = url.resolve().await.map_err(|e| unreachable(&e))?;
             match timeout(REACH, TcpStream::connect(address)).await {
                 Ok(Ok(_)) => parsed.push(url),
                 Ok(Err(error)) => return Err(unreachable(&error)),
@@ -196,11 +196,6 @@ impl Up {
             None => Vec::new(),
         }
     }
-}
-
-/// The address of a URL's host.
-pub async fn resolve(url: &TargetUrl) -> io::Result<SocketAddr> {
-    lookup_host(url.host()).await?.next().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
 /// Ports that nobody used just now; all are held until the last is found, so that they differ.
