@@ -1,4 +1,5 @@
-//! Transport streams that ffmpeg sends in UDP, in RTP and over HTTP, sniffed by tcpdump, against ffprobe's counts of the same file.
+//! Transport streams that ffmpeg sends in UDP, in RTP and over HTTP, and GStreamer in RTSP sessions, sniffed by tcpdump, against
+//! ffprobe's counts of the same file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,11 +13,15 @@ mod common;
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use common::peer::{Peer, output};
-use common::tshark::Sniffer;
-use common::{PROGRAM, installed, wait_until};
+use common::tshark::{Sniffer, fields};
+use common::{GST_MPEGTS_SERVER, PROGRAM, installed, wait_until};
 use serde_json::Value;
+
+/// One sniffs at a time: whose media ports are not known sniffs all of UDP, the other's mark included.
+static SNIFFS: Mutex<()> = Mutex::new(());
 
 /// A second of pictures and sound: how ffmpeg codes them, and how the analyzer names them.
 const CODINGS: [(&str, &str, &[&str]); 4] = [
@@ -51,6 +56,11 @@ fn send(directory: &Path, name: &str, file: &Path, format: &str, url: &str) -> P
     Peer::start(directory, name, "ffmpeg", &arguments)
 }
 
+fn analyzed(capture: &Path) -> Value {
+    let text = output(PROGRAM, &["analyze", "--format", "json", capture.to_str().unwrap()]);
+    serde_json::Deserializer::from_str(&text).into_iter().next().unwrap().unwrap()
+}
+
 /// The payload of the RTP packets that wait in a socket.
 fn received(socket: &UdpSocket) -> Vec<u8> {
     socket.set_nonblocking(true).unwrap();
@@ -78,6 +88,7 @@ fn transport_streams_on_the_wire_have_the_frames_of_their_files() {
     let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut filter = format!("tcp port {http}");
     ports.iter().for_each(|port| filter.push_str(&format!(" or udp dst port {port}")));
+    let _alone = SNIFFS.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(tcpdump) = Sniffer::of(directory, &filter) else { return };
 
     let mut senders = Vec::new();
@@ -112,9 +123,7 @@ fn transport_streams_on_the_wire_have_the_frames_of_their_files() {
     Peer::start(directory, "http-viewer", "ffmpeg", &watched).ended_well();
     server.ended_well();
 
-    let capture = tcpdump.stop();
-    let text = output(PROGRAM, &["analyze", "--format", "json", capture.to_str().unwrap()]);
-    let analysis: Value = serde_json::Deserializer::from_str(&text).into_iter().next().unwrap().unwrap();
+    let analysis = analyzed(&tcpdump.stop());
     let sessions = analysis["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), ports.len() + 1, "{sessions:#?}");
     // At its end ffmpeg leaves out what does not fill an RTP packet: what was sent counts, without the frame that is cut.
@@ -157,4 +166,71 @@ fn transport_streams_on_the_wire_have_the_frames_of_their_files() {
         check("client", ports[coding * 2 + 1], "rtp", coding);
     }
     check("server", http, "mpegts", 0);
+}
+
+/// gst-rtsp-server sends the file over TCP and over UDP; the tracks are those of the file, behind the RTP track that holds them.
+#[test]
+fn transport_streams_in_rtsp_sessions_have_the_frames_of_their_file() {
+    if !installed(&["ffmpeg", "ffprobe", "tcpdump", "tshark", "editcap", GST_MPEGTS_SERVER]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let file = directory.join("clip.ts");
+    make(&file, "libx264", "aac");
+    let program = common::root().join(GST_MPEGTS_SERVER);
+    let server = Peer::start(directory, "server", program.to_str().unwrap(), &[file.to_str().unwrap()]);
+    wait_until("the server's port", || server.log().ends_with('\n'));
+    let port: u16 = server.log().trim().parse().unwrap();
+    let _alone = SNIFFS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Its media ports are known only when it sends.
+    let Some(tcpdump) = Sniffer::of(directory, &format!("tcp port {port} or (udp and not port 53)")) else {
+        return;
+    };
+    let url = format!("rtsp://127.0.0.1:{port}/live");
+    for over in ["tcp", "udp"] {
+        let watched =
+            ["-v", "error", "-nostdin", "-rtsp_transport", over, "-i", &url, "-c", "copy", "-f", "null", "-"];
+        Peer::start(directory, over, "ffmpeg", &watched).ended_well();
+    }
+    server.stop();
+    let capture = tcpdump.stop();
+    let of_server = |analysis: &Value| -> Vec<Value> {
+        let sessions = analysis["sessions"].as_array().unwrap().iter();
+        sessions.filter(|session| session["server"]["port"] == port).cloned().collect()
+    };
+    let numbers = |track: &Value, names: [&str; 3]| names.map(|name| track[name].as_u64().unwrap());
+    let [pictures, keys, sounds] = probed(&file);
+    let sessions = of_server(&analyzed(&capture));
+    assert_eq!(sessions.len(), 2, "{sessions:#?}");
+    for (session, over) in sessions.iter().zip(["interleaved", "udp"]) {
+        assert_eq!((&session["protocol"], &session["transport"]), (&"rtsp".into(), &over.into()));
+        let [whole, video, audio] = &session["tracks"].as_array().unwrap()[..] else { panic!("{session:#}") };
+        assert_eq!((&whole["kind"], &whole["codec"]), (&"data".into(), &"mpegts".into()), "{session:#}");
+        assert_eq!(whole["lost_packets"], 0, "{session:#}");
+        assert_eq!((&video["codec"], &audio["codec"]), (&"h264".into(), &"aac".into()), "{session:#}");
+        assert_eq!((&audio["profile"], &audio["sample_rate"]), (&"LC".into(), &48_000.into()), "{session:#}");
+        assert_eq!((&video["width"], &video["height"]), (&160.into(), &96.into()), "{session:#}");
+        assert_eq!(
+            numbers(video, ["frames", "key_frames", "lost_packets"]),
+            [pictures, keys, 0],
+            "{session:#}"
+        );
+        assert_eq!(numbers(audio, ["frames", "frames", "lost_packets"]), [sounds, sounds, 0], "{session:#}");
+        assert!(session["first_frame_ms"].is_number(), "{session:#}");
+    }
+
+    // A datagram out of the middle is missing: so are its seven transport packets, among them up to three of the tables.
+    let big = fields(&capture, "udp.srcport > 1024 && udp.length > 1300", &["frame.number"]);
+    let cut = directory.join("cut.pcap");
+    let lost = &big[big.len() / 2][0];
+    output("editcap", &[capture.to_str().unwrap(), cut.to_str().unwrap(), lost]);
+    let sessions = of_server(&analyzed(&cut));
+    let lost: Vec<u64> = sessions[1]["tracks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|track| track["lost_packets"].as_u64().unwrap())
+        .collect();
+    assert!(lost[0] == 1 && (4..=7).contains(&(lost[1] + lost[2])), "{:#}", sessions[1]);
 }

@@ -77,6 +77,8 @@ pub fn say(words: &str) {
 
 /// An RTSP server that is not ours and takes RECORD, for [`installed`].
 pub const GST_RTSP_SERVER: &str = "tests/peers/gst-record-server";
+/// An RTSP server that is not ours and sends transport streams, for [`installed`].
+pub const GST_MPEGTS_SERVER: &str = "tests/peers/gst-mpegts-server";
 /// An RTSP player that is not ours, for [`installed`].
 pub const GST_RTSP_PLAYER: &str = "tests/peers/gst-player";
 /// An RTSP publisher that is not ours, for [`installed`]: gst-launch-1.0 with this element.

@@ -112,6 +112,8 @@ struct Viewer {
     tracks: Tracks,
     /// What its transport streams carry.
     streams: ts::Tracks,
+    /// What its packed audio carries.
+    packed: ts::Packed,
     /// True where they are in responses that no playlist lists.
     progressive: bool,
     first_frame_ns: Option<i64>,

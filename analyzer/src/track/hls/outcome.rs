@@ -72,7 +72,8 @@ impl Registry {
     pub(crate) fn now(&self, no: ViewerNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let viewer = self.viewer(no)?;
         let path = self.loops.get(viewer.of).and_then(|group| group.path.clone());
-        let codecs = ongoing::codecs(viewer.tracks.stats().chain(viewer.streams.stats()));
+        let codecs =
+            ongoing::codecs(viewer.tracks.stats().chain(viewer.streams.stats()).chain(viewer.packed.stats()));
         Some((viewer.client, path, codecs, Lost::Unknown))
     }
 
@@ -88,8 +89,12 @@ impl Registry {
             .map(|(no, mut viewer)| {
                 viewer.parts.sort_by_key(|part| part.stats.first_ns);
                 let protocol = viewer.protocol().unwrap_or(Protocol::Hls);
-                let first_frame_ns = viewer.first_frame_ns.or(viewer.streams.first_frame_ns());
-                let streams = viewer.streams.into_stats(&mut viewer.notes, false);
+                let first_frame_ns = viewer
+                    .first_frame_ns
+                    .or(viewer.streams.first_frame_ns())
+                    .or(viewer.packed.first_frame_ns());
+                let mut streams = viewer.streams.into_stats(&mut viewer.notes, false);
+                streams.extend(viewer.packed.into_stats());
                 Outcome {
                     viewer: ViewerNo(no),
                     protocol,

@@ -1,4 +1,5 @@
-//! The content of segments as it flows past: boxes, or packets of a transport stream, also where no playlist lists it.
+//! The content of segments as it flows past: boxes, packed audio, or packets of a transport stream, also where no playlist
+//! lists it.
 
 use std::net::SocketAddr;
 
@@ -21,7 +22,9 @@ pub(super) struct Segment {
     samples: Samples,
     /// Where it is a transport stream.
     transport: Option<Box<Transport>>,
-    /// True once it is known whether it is one.
+    /// Where it is packed audio.
+    packed: Option<ts::Reader>,
+    /// True once it is known whether it is one of these.
     told: bool,
     passed: u64,
     /// Its first bytes, up to [`HEAD`].
@@ -125,9 +128,29 @@ impl Registry {
                     // Where its beginning is missing it is what those before were.
                     let joined = segment.passed > 0 && !viewer.streams.is_empty();
                     segment.transport = (transport || joined).then(Box::default);
+                    let begins = segment.passed == 0 && bytes.first().copied().is_some_and(ts::may_begin);
+                    let joined = segment.passed > 0 && !viewer.packed.is_empty() && !joined;
+                    if segment.transport.is_none() && (begins || joined) {
+                        let mut reader = ts::Reader::default();
+                        if joined {
+                            viewer.packed.hole(&mut reader);
+                        }
+                        segment.packed = Some(reader);
+                    }
                 }
-                let Segment { boxes, samples, transport, map, first_end, url, is_map, passed, head, .. } =
-                    segment.as_mut();
+                let Segment {
+                    boxes,
+                    samples,
+                    transport,
+                    packed,
+                    map,
+                    first_end,
+                    url,
+                    is_map,
+                    passed,
+                    head,
+                    ..
+                } = segment.as_mut();
                 let listed = !*is_map && !viewer.progressive;
                 if listed && head.len() < HEAD && *passed == head.len() as u64 {
                     head.extend(bytes.iter().take(HEAD.saturating_sub(head.len())));
@@ -139,6 +162,10 @@ impl Registry {
                 if let Some(transport) = transport {
                     *passed = passed.saturating_add(bytes.len() as u64);
                     return transport.data(&mut viewer.streams, at, bytes);
+                }
+                if let Some(packed) = packed {
+                    *passed = passed.saturating_add(bytes.len() as u64);
+                    return viewer.packed.data(packed, at, bytes);
                 }
                 boxes.data(bytes, |found| match found {
                     Found::Movie(movie) => viewer.tracks.movie(map.unwrap_or_default(), &movie),
@@ -203,8 +230,12 @@ impl Registry {
                 if let Some(transport) = &mut segment.transport {
                     transport.hole(&mut viewer.streams);
                 }
+                if let Some(packed) = &mut segment.packed {
+                    viewer.packed.hole(packed);
+                }
                 viewer.tracks.lost();
                 viewer.streams.lost();
+                viewer.packed.lost();
                 viewer.incomplete = true;
                 viewer.rules.tell(rules::Event::Hole);
             }

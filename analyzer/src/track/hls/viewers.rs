@@ -134,6 +134,7 @@ impl Registry {
             fetched: VecDeque::new(),
             tracks: Tracks::new(self.trace),
             streams: ts::Tracks::default(),
+            packed: ts::Packed::new(self.trace),
             progressive: false,
             first_frame_ns: None,
             parts: Vec::new(),

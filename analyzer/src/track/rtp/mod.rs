@@ -155,7 +155,9 @@ impl Firsts {
 impl Receiver {
     /// A track as it was described.
     pub fn new(kind: TrackKind, formats: Vec<Format>) -> Self {
-        let mut stats = Stats::new(kind);
+        // What a transport stream is announced as says nothing of its tracks: they are counted by themselves.
+        let transport = formats.first().is_some_and(|format| format.packing == Packing::Ts);
+        let mut stats = Stats::new(if transport { TrackKind::Data } else { kind });
         if let Some(first) = formats.first() {
             stats.info = first.info.clone();
             stats.hidden = first.audio.clone().map(Hidden::of).unwrap_or_default();
@@ -191,6 +193,12 @@ impl Receiver {
     /// A track that nothing describes: what its packets hold is told from how they are built.
     pub fn undescribed(kind: TrackKind) -> Self {
         Self { unexplained: Some(Unexplained::default()), ..Self::new(kind, Vec::new()) }
+    }
+
+    /// The track, and those of the transport stream in it.
+    pub(in crate::track) fn all_stats(&self) -> impl Iterator<Item = &Stats> {
+        let inner = self.transport.iter().flat_map(|transport| transport.stats());
+        std::iter::once(&self.stats).chain(inner)
     }
 
     /// The source that was announced at SETUP.
@@ -334,7 +342,7 @@ impl Receiver {
             let restarted = matches!(arrival, Arrival::Restarted { .. });
             let transport = self.transport.get_or_insert_with(Default::default);
             transport.numbered(extended, restarted, at, packet.payload);
-            self.first_frame_ns = self.first_frame_ns.or(transport.first_frame_ns());
+            self.first_frame_ns = transport.first_frame_ns().or(self.first_frame_ns);
             return;
         }
         let content = payload::look(packing, packet.payload);

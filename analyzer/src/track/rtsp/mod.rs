@@ -153,7 +153,7 @@ impl Registry {
     /// Client, path, codecs and losses of a session so far.
     pub(crate) fn now(&self, no: SessionNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let session = self.sessions.get(usize::try_from(no.0).ok()?)?;
-        let codecs = ongoing::codecs(session.tracks.iter().map(|track| &track.receiver.stats));
+        let codecs = ongoing::codecs(session.tracks.iter().flat_map(|track| track.receiver.all_stats()));
         let (packets, lost) = session.tracks.iter().fold((0u64, 0u64), |(packets, lost), track| {
             let (p, l) = track.receiver.so_far();
             (packets.saturating_add(p), lost.saturating_add(l))
@@ -304,7 +304,10 @@ impl Registry {
                 let tracks = session.tracks.iter().filter(|t| t.receiver.stats.kind() == kind);
                 tracks.filter_map(|t| t.receiver.first_frame_ns).min()
             };
-            let first_frame_ns = first(model::TrackKind::Video).or(first(model::TrackKind::Audio));
+            // Data with frames of its own is a transport stream.
+            let [video, audio, data] =
+                [model::TrackKind::Video, model::TrackKind::Audio, model::TrackKind::Data].map(first);
+            let first_frame_ns = video.or(data).or(audio);
             let udp_pairs = session.tracks.iter().flat_map(|track| {
                 let (Some((c, rtp, rtcp)), (s, s_rtp, s_rtcp)) =
                     (track.client, track.server.unwrap_or((session.server.ip(), 0, 0)))

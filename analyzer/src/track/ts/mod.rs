@@ -1,5 +1,6 @@
 //! Transport streams: which elementary streams there are, and what they carry.
 
+mod packed;
 mod sound;
 mod tracks;
 mod unit;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 use media::ts::{Demuxer, Event};
 
+pub(super) use self::packed::{Packed, Reader, may_begin};
 pub(super) use self::tracks::Kinds;
 pub use self::tracks::Tracks;
 use crate::finding::Notes;
@@ -66,6 +68,11 @@ impl Transport {
     /// When the first picture was whole, or the first sound where there is no video, nanoseconds since 1970.
     pub fn first_frame_ns(&self) -> Option<i64> {
         self.tracks.first_frame_ns()
+    }
+
+    /// Its tracks so far.
+    pub(super) fn stats(&self) -> impl Iterator<Item = &Stats> {
+        self.tracks.stats()
     }
 
     /// True once a stream of it is known.

@@ -4,6 +4,7 @@ use media::ts::{Kind, Unit};
 use wire::codec::aac::{adts, latm};
 use wire::codec::mpa;
 
+use super::packed::ticks;
 use super::unit::frame;
 use crate::track::Stats;
 use crate::track::codec::{self, Hidden};
@@ -17,6 +18,28 @@ pub(super) struct Rest {
     bytes: Vec<u8>,
     configured: bool,
     latm: Option<latm::StreamMuxConfig>,
+    /// Samples of the frames since the start, and their rate.
+    samples: (u64, u32),
+}
+
+impl Rest {
+    /// What follows does not go on with what was before.
+    pub(super) fn cut(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Ticks of 90 kHz that the frames since the start last.
+    pub(super) fn passed(&self) -> i64 {
+        let (samples, rate) = self.samples;
+        ticks(samples, rate)
+    }
+
+    /// The frames that follow are counted anew; how long those before lasted.
+    pub(super) fn restart(&mut self) -> i64 {
+        let passed = self.passed();
+        self.samples = (0, 0);
+        passed
+    }
 }
 
 /// Counts the frames of a PES packet.
@@ -24,7 +47,7 @@ pub(super) fn frames(stats: &mut Stats, rest: &mut Rest, kind: Kind, unit: &Unit
     let joined = [std::mem::take(&mut rest.bytes).as_slice(), unit.data].concat();
     let mut bytes = joined.as_slice();
     let mut found = 0u32;
-    let mut ticks = 0i64;
+    let mut samples_before = 0u64;
     while !bytes.is_empty() {
         let Some((size, count, samples, rate)) = one(stats, rest, kind, bytes) else {
             // Where no frame begins the next sync word is looked for.
@@ -41,16 +64,16 @@ pub(super) fn frames(stats: &mut Stats, rest: &mut Rest, kind: Kind, unit: &Unit
             break;
         }
         for _ in 0..count {
+            let shift = ticks(samples_before, rate);
             let shifted = Unit {
-                pts: unit.pts.map(|pts| pts.saturating_add(ticks)),
-                dts: unit.dts.map(|dts| dts.saturating_add(ticks)),
+                pts: unit.pts.map(|pts| pts.saturating_add(shift)),
+                dts: unit.dts.map(|dts| dts.saturating_add(shift)),
                 ..*unit
             };
             frame(stats, &shifted, false);
             found = found.saturating_add(1);
-            let lasts =
-                i64::from(samples).saturating_mul(90_000).checked_div(i64::from(rate.max(1))).unwrap_or(0);
-            ticks = ticks.saturating_add(lasts);
+            samples_before = samples_before.saturating_add(u64::from(samples));
+            rest.samples = (rest.samples.0.saturating_add(u64::from(samples)), rate);
         }
         bytes = bytes.get(size.max(1)..).unwrap_or_default();
     }

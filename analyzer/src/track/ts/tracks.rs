@@ -99,7 +99,7 @@ impl Tracks {
                     track.lost = track.lost.saturating_add(u64::from(*packets));
                     track.lost_at.get_or_insert(at);
                     track.stats.lost();
-                    track.sound = sound::Rest::default();
+                    track.sound.cut();
                 }
             }
             Event::Repeated(pid) => {
@@ -143,7 +143,7 @@ impl Tracks {
             }
             _ => {
                 if !unit.whole {
-                    track.sound = sound::Rest::default();
+                    track.sound.cut();
                 }
                 sound::frames(&mut track.stats, &mut track.sound, kind, unit)
             }
@@ -176,7 +176,7 @@ impl Tracks {
     pub fn lost(&mut self) {
         for track in self.tracks.values_mut() {
             track.stats.lost();
-            track.sound = sound::Rest::default();
+            track.sound.cut();
         }
     }
 
