@@ -7,6 +7,7 @@ use wire::ts::Elementary;
 use super::tree::codec::Nal;
 use super::tree::rtmp::type_name;
 use super::tree::ts;
+use crate::track::rtp::encoding;
 
 /// Types of AMF3 values by marker.
 const AMF3: [&str; 18] = [
@@ -121,7 +122,7 @@ pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
             _ => return None,
         },
         "marker" if field.spec.starts_with("AMF3") => AMF3.get(usize::from(low?)).copied()?,
-        "EtherType" | "protocol" | "next header" => match value {
+        "EtherType" | "protocol" | "protocol type" | "next header" => match value {
             0x0800 => "IPv4",
             0x86dd => "IPv6",
             0x0806 => "ARP",
@@ -130,6 +131,13 @@ pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
             17 => "UDP",
             1 => "ICMP",
             58 => "ICMPv6",
+            4 => "IPv4",
+            41 => "IPv6",
+            47 => "GRE",
+            44 => "fragment",
+            0x88a8 => "QinQ",
+            0x8847 => "MPLS",
+            0x8864 => "PPPoE session",
             _ => return None,
         },
         "sampling frequency index" => {
@@ -143,13 +151,78 @@ pub(super) fn meaning(field: &Field, value: u64) -> Option<String> {
             let four = u32::try_from(value).ok()?.to_be_bytes();
             return Some(four.iter().map(|b| b.escape_ascii().to_string()).collect());
         }
-        "flags" if field.spec.starts_with("RFC 9293") => {
-            const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-            let set =
-                NAMES.iter().enumerate().filter(|(bit, _)| value >> bit & 1 == 1).map(|(_, name)| *name);
-            return Some(set.collect::<Vec<_>>().join(", "));
+        "control bits" if field.spec.starts_with("RFC 9293") => {
+            const NAMES: [&str; 9] = ["AE", "CWR", "ECE", "URG", "ACK", "PSH", "RST", "SYN", "FIN"];
+            let bits = (0..NAMES.len()).rev();
+            let set = NAMES.iter().zip(bits).filter(|(_, bit)| value >> bit & 1 == 1).map(|(name, _)| *name);
+            return Some(set.collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty());
         }
+        "kind" if field.spec.starts_with("RFC 9293") => match value {
+            0 => "end of options",
+            1 => "no operation",
+            2 => "maximum segment size",
+            3 => "window scale",
+            4 => "SACK permitted",
+            5 => "SACK",
+            8 => "timestamps",
+            30 => "multipath TCP",
+            34 => "fast open cookie",
+            _ => return None,
+        },
+        "payload type" if field.spec.starts_with("RFC 3550") => {
+            encoding::fixed(low?).map(|(name, ..)| name)?
+        }
+        "packet type" if field.spec.starts_with("RFC 3550") => match value {
+            200 => "sender report",
+            201 => "receiver report",
+            202 => "source description",
+            203 => "goodbye",
+            204 => "application",
+            205 => "transport feedback",
+            206 => "payload feedback",
+            207 => "extended report",
+            _ => return None,
+        },
+        "SDES item type" => match value {
+            0 => "end",
+            1 => "CNAME",
+            2 => "NAME",
+            3 => "EMAIL",
+            4 => "PHONE",
+            5 => "LOC",
+            6 => "TOOL",
+            7 => "NOTE",
+            8 => "PRIV",
+            _ => return None,
+        },
+        "ECN" => ["not ECN-capable", "ECT(1)", "ECT(0)", "congestion experienced"]
+            .get(usize::from(low?))
+            .copied()?,
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::trace::field;
+
+    #[test]
+    fn numbers_of_the_lower_layers_have_names() {
+        for (name, spec, value, want) in [
+            ("control bits", "RFC 9293 §3.1", 0x18, Some("ACK, PSH")),
+            ("control bits", "RFC 9293 §3.1", 0x1c2, Some("AE, CWR, ECE, SYN")),
+            ("control bits", "RFC 9293 §3.1", 0, None),
+            ("kind", "RFC 9293 §3.2", 3, Some("window scale")),
+            ("payload type", "RFC 3550 §5.1", 33, Some("MP2T")),
+            ("payload type", "RFC 3550 §5.1", 96, None),
+            ("packet type", "RFC 3550 §6.4.1", 200, Some("sender report")),
+            ("ECN", "RFC 3168 §5", 3, Some("congestion experienced")),
+            ("EtherType", "IEEE 802.3 §3.2.6", 0x88a8, Some("QinQ")),
+            ("flags", "RFC 9293 §3.1", 0x18, None),
+        ] {
+            assert_eq!(meaning(&field(name, spec, ""), value).as_deref(), want, "{name} {value:#x}");
+        }
+    }
 }
