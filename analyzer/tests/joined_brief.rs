@@ -26,6 +26,9 @@ struct Chunker {
     size: usize,
     /// Time, delta, length and type of the last message of each chunk stream.
     last: BTreeMap<u32, (u32, u32, usize, u8)>,
+    /// Behind times that need more than three bytes every header of format 3 carries its message's own time, as some servers
+    /// write them.
+    extended: bool,
     /// How many messages began with each format.
     begun: [u32; 4],
     out: Vec<u8>,
@@ -33,7 +36,7 @@ struct Chunker {
 
 impl Chunker {
     fn new() -> Self {
-        Self { size: 128, last: BTreeMap::new(), begun: [0; 4], out: Vec::new() }
+        Self { size: 128, last: BTreeMap::new(), extended: false, begun: [0; 4], out: Vec::new() }
     }
 
     fn message(&mut self, csid: u32, type_id: u8, time: u32, body: &[u8]) {
@@ -42,19 +45,16 @@ impl Chunker {
         let delta = before.map_or(0, |(then, ..)| time - then);
         let fmt = match before {
             Some((_, d, length, t)) if (length, t) == (body.len(), type_id) => {
-                if d == delta {
-                    3
-                } else {
-                    2
-                }
+                if d == delta || self.extended { 3 } else { 2 }
             }
-            Some(_) if type_id == kind::AUDIO || type_id == kind::VIDEO => 1,
+            Some(_) if (type_id == kind::AUDIO || type_id == kind::VIDEO) && !self.extended => 1,
             _ => 0,
         };
         self.begun[usize::from(fmt)] += 1;
         write_basic(&mut self.out, fmt, csid);
         if fmt < 3 {
-            self.out.extend(&(if fmt == 0 { time } else { delta }).to_be_bytes()[1..]);
+            let field = if fmt == 0 { time } else { delta };
+            self.out.extend(&field.min(0xff_ffff).to_be_bytes()[1..]);
         }
         if fmt < 2 {
             self.out.extend(&long(body.len())[1..]);
@@ -66,6 +66,9 @@ impl Chunker {
         for (n, chunk) in body.chunks(self.size).enumerate() {
             if n > 0 {
                 write_basic(&mut self.out, 3, csid);
+            }
+            if self.extended && (n > 0 || fmt == 0 || fmt == 3) {
+                self.out.extend(time.to_be_bytes());
             }
             self.out.extend(chunk);
         }
@@ -116,6 +119,12 @@ enum Codecs {
     Vp6Mp3,
     /// Enhanced HEVC and AAC.
     HevcAac,
+    /// H.264 and Speex, of which only the first byte tells anything.
+    AvcSpeex,
+    /// H.264 and G.711 (A-law), the same.
+    AvcG711,
+    /// VP6 and G.711: nothing in the whole stream tells more than by a byte.
+    Vp6G711,
 }
 
 /// Sizes of pictures and of sound.
@@ -125,7 +134,7 @@ fn picture(codecs: Codecs, n: u32, size: usize, noise: &mut Noise) -> Vec<u8> {
     let key = n.is_multiple_of(25);
     let length = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
     match codecs {
-        Codecs::AvcAac => {
+        Codecs::AvcAac | Codecs::AvcSpeex | Codecs::AvcG711 => {
             let first = noise.body(&[0x06], size / 10);
             let head =
                 [&[if key { 0x17 } else { 0x27 }, 1, 0, 0, 0][..], &length(first.len()), &first].concat();
@@ -137,12 +146,14 @@ fn picture(codecs: Codecs, n: u32, size: usize, noise: &mut Noise) -> Vec<u8> {
             noise.body(&head, size)
         }
         Codecs::H263Mp3 => noise.body(&[if key { 0x12 } else { 0x22 }, 0, 0, 0x84], size),
-        Codecs::Vp6Mp3 => noise.body(&[if key { 0x14 } else { 0x24 }, 0], size),
+        Codecs::Vp6Mp3 | Codecs::Vp6G711 => noise.body(&[if key { 0x14 } else { 0x24 }, 0], size),
     }
 }
 
 fn sound(codecs: Codecs, size: usize, noise: &mut Noise) -> Vec<u8> {
     match codecs {
+        Codecs::AvcSpeex => noise.body(&[0xb2], size),
+        Codecs::AvcG711 | Codecs::Vp6G711 => noise.body(&[0x72], size),
         Codecs::AvcAac | Codecs::HevcAac => noise.body(&[0xaf, 1, 0x21], size),
         // Layer III at 64 kbit/s and 44.1 kHz: 208 bytes, padded 209.
         Codecs::H263Mp3 | Codecs::Vp6Mp3 => {
@@ -152,8 +163,8 @@ fn sound(codecs: Codecs, size: usize, noise: &mut Noise) -> Vec<u8> {
     }
 }
 
-/// A publisher's connection as a capture; how many of its messages began with each format.
-fn capture(chunk_size: u32, codecs: Codecs, sizes: Sizes) -> (Vec<u8>, [u32; 4]) {
+/// A publisher's connection as a capture, whose times begin with `from`; how many of its messages began with each format.
+fn capture(chunk_size: u32, codecs: Codecs, sizes: Sizes, from: u32) -> (Vec<u8>, [u32; 4]) {
     let (mut writer, mut chunker, mut noise) =
         (Writer::default(), Chunker::new(), Noise(0x9e37_79b9_7f4a_7c15));
     let mut tcp = writer.connect(50_000, 40_000);
@@ -169,11 +180,12 @@ fn capture(chunk_size: u32, codecs: Codecs, sizes: Sizes) -> (Vec<u8>, [u32; 4])
     let connect = Command { name: "connect".into(), transaction: 1.0, object, arguments: Vec::new() };
     chunker.command(0, &connect);
     chunker.command(1, &Command::new("publish", 2.0, vec![Amf0::text("cam"), Amf0::text("live")]));
+    chunker.extended = from >= 0xff_ffff;
     for n in 0..150 {
         let (video, audio) = sizes(n);
-        chunker.message(6, kind::VIDEO, n * 40, &picture(codecs, n, video, &mut noise));
+        chunker.message(6, kind::VIDEO, from + n * 40, &picture(codecs, n, video, &mut noise));
         for part in 0..2 {
-            chunker.message(4, kind::AUDIO, n * 40 + part * 20, &sound(codecs, audio, &mut noise));
+            chunker.message(4, kind::AUDIO, from + n * 40 + part * 20, &sound(codecs, audio, &mut noise));
         }
         // Several messages share segments.
         if n % 3 == 2 {
@@ -209,7 +221,11 @@ const MOSTLY_EQUAL: Sizes = |n| (if n % 7 == 3 { 2300 } else { 1800 }, if n % 10
 const LARGE: Sizes = |_| (20_000, 210);
 
 fn check(chunk_size: u32, codecs: Codecs, sizes: Sizes) {
-    let (file, begun) = capture(chunk_size, codecs, sizes);
+    check_from(chunk_size, codecs, sizes, 0);
+}
+
+fn check_from(chunk_size: u32, codecs: Codecs, sizes: Sizes, from: u32) {
+    let (file, begun) = capture(chunk_size, codecs, sizes, from);
     let what = format!("{codecs:?} in chunks of {chunk_size}");
     assert!(begun[2] + begun[3] > 3 * (begun[0] + begun[1]), "{what}: {begun:?}");
     let packets = pcap::packets(&file);
@@ -262,7 +278,7 @@ fn frames_in_several_chunks_are_read_from_anywhere() {
 /// Where no header tells how far frames lie apart, their packets do, and the report says so.
 #[test]
 fn frames_without_times_are_said_to_have_none() {
-    let (file, _) = capture(4096, Codecs::AvcAac, EQUAL);
+    let (file, _) = capture(4096, Codecs::AvcAac, EQUAL, 0);
     let packets = pcap::packets(&file);
     let after = analyze(pcap::file(&file, &packets[packets.len() / 2..]));
     let note = after.findings.iter().find(|f| f.rule == "capture.started-late").unwrap();
@@ -270,4 +286,42 @@ fn frames_without_times_are_said_to_have_none() {
     let untimed = format!("times of {} frames are not known", frames[0] + frames[1]);
     assert!(note.message.contains(&untimed), "{untimed}: {}", note.message);
     assert!(rate.is_some(), "the rate at which they came");
+}
+
+/// Times behind 4 h 39 min need four bytes more, and headers of format 3 carry them.
+#[test]
+fn frames_with_extended_times_are_read_from_anywhere() {
+    for chunk_size in [128, 4096, 60_000] {
+        for codecs in [Codecs::AvcAac, Codecs::H263Mp3, Codecs::HevcAac] {
+            check_from(chunk_size, codecs, EQUAL, 0x0123_4567);
+        }
+        check_from(chunk_size, Codecs::AvcAac, LARGE, 0x0123_4567);
+    }
+}
+
+/// Speex and G.711 say next to nothing for themselves: what is found of them differs, and nothing is made up.
+#[test]
+fn sound_that_says_nothing_is_not_made_up() {
+    for codecs in [Codecs::AvcSpeex, Codecs::AvcG711, Codecs::Vp6G711] {
+        for sizes in [EQUAL, MOSTLY_EQUAL, LARGE] {
+            for chunk_size in [128, 4096, 60_000] {
+                let (file, _) = capture(chunk_size, codecs, sizes, 0);
+                let packets = pcap::packets(&file);
+                let (all, _) = frames(&analyze(file.clone()));
+                let (mut sum, mut of) = ([0, 0], [0, 0]);
+                for cut in (12..packets.len() * 4 / 5).step_by(packets.len() / 17) {
+                    let (before, _) = frames(&analyze(pcap::file(&file, &packets[..cut])));
+                    let (got, _) = frames(&analyze(pcap::file(&file, &packets[cut..])));
+                    for kind in 0..2 {
+                        let want = all[kind] - before[kind];
+                        let place = format!("{codecs:?} in chunks of {chunk_size}, from packet {cut} on");
+                        assert!(got[kind] <= want, "{place}: {got:?}, more than were sent");
+                        sum[kind] += got[kind];
+                        of[kind] += want;
+                    }
+                }
+                println!("{codecs:?} in chunks of {chunk_size}: {sum:?} of {of:?}");
+            }
+        }
+    }
 }

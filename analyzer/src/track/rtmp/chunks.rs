@@ -1,6 +1,8 @@
 //! Chunks to messages, for a reader that was not asked: nothing is refused that could still make sense, holes
 //! are skipped, and after one the stream is found again where several headers in a row agree.
 
+use std::collections::VecDeque;
+
 use wire::rtmp::chunk::{Basic, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MessageHeader};
 use wire::rtmp::message::kind;
 use wire::{Cursor, Error, Problem};
@@ -9,6 +11,7 @@ use super::chunk_stream::Chunked;
 use super::overlay::Said;
 use super::resync::{Found, Scanner};
 use super::walk::UNLIMITED;
+use super::work::Work;
 use crate::flow::At;
 
 /// Longest header: basic 3, message 11, extended timestamp 4.
@@ -119,6 +122,10 @@ pub(super) struct Assembler {
     /// The chunk whose payload comes next: index of its stream, bytes left.
     open: Option<(usize, u64)>,
     scanner: Option<Box<Scanner>>,
+    /// Bytes that are to be read before any others: what a search gave back.
+    again: VecDeque<(At, Vec<u8>)>,
+    /// What the search may cost.
+    pub(super) work: Work,
     /// Headers read since the last hole or error.
     trusted: u32,
     /// No byte is missing: what cannot be read is the sender's fault.
@@ -143,6 +150,8 @@ impl Assembler {
             pending_at: NOWHERE,
             open: None,
             scanner: None,
+            again: VecDeque::new(),
+            work: Work::default(),
             trusted: TRUST,
             intact: true,
             latest: None,
@@ -161,16 +170,31 @@ impl Assembler {
     /// Memory held, in bytes.
     pub(super) fn weight(&self) -> usize {
         let scanner = self.scanner.as_ref().map_or(0, |scanner| scanner.weight());
-        self.streams.iter().fold(scanner, |n, stream| n.saturating_add(stream.body.weight()))
+        let streams = self.streams.capacity().saturating_mul(size_of::<Chunked>());
+        let held = scanner.saturating_add(streams).saturating_add(self.pending.capacity());
+        self.streams.iter().fold(held, |n, stream| n.saturating_add(stream.body.weight()))
     }
 
     /// Takes the next bytes of the stream.
     pub(super) fn data(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
+        self.work.earn(bytes.len());
+        self.read(at, bytes, sink);
+        self.read_again(sink);
+    }
+
+    /// Reads what a search gave back. A search may begin anew in it and give back some of it once more.
+    fn read_again(&mut self, sink: &mut impl Sink) {
+        while let Some((at, bytes)) = self.again.pop_front() {
+            self.read(at, &bytes, sink);
+        }
+    }
+
+    fn read(&mut self, at: At, bytes: &[u8], sink: &mut impl Sink) {
         let mut rest = bytes;
         loop {
             if self.scanner.is_some() {
                 let at = advance(at, bytes.len().saturating_sub(rest.len()));
-                return self.scan(at, rest, false, sink);
+                return self.scan(at, rest, false);
             }
             let here = advance(at, bytes.len().saturating_sub(rest.len()));
             if let Some((index, left)) = self.open {
@@ -181,8 +205,17 @@ impl Assembler {
                 let (now, later) = rest.split_at(take);
                 rest = later;
                 self.payload(index, left, now, here, sink);
-            } else if !self.header(here, &mut rest, sink) {
-                return;
+            } else {
+                let before = self.again.len();
+                if !self.header(here, &mut rest, sink) {
+                    return;
+                }
+                // What the header took too much comes first.
+                if self.again.len() > before {
+                    let here = advance(at, bytes.len().saturating_sub(rest.len()));
+                    self.again.insert(1, (here, rest.to_vec()));
+                    return;
+                }
             }
         }
     }
@@ -195,13 +228,17 @@ impl Assembler {
         if let Some(mut scanner) = self.scanner.take() {
             // No header can be confirmed across the hole. Where packets are cut short there is one hole after the
             // other, and a good header right behind a hole has to do.
-            let Some(length) = scanner.begins_well(self) else {
+            scanner.work = self.work;
+            let well = scanner.begins_well(self);
+            self.work = scanner.work;
+            let Some(length) = well else {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
                 self.scanner = Some(scanner);
                 return;
             };
             self.fits = self.fits.map(|fits| fits.max(length));
-            scanner.drain(0, |at, bytes| self.data(at, bytes, sink));
+            scanner.drain(0, |at, bytes| self.again.push_back((at, bytes.to_vec())));
+            self.read_again(sink);
             if let Some(scanner) = &mut self.scanner {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
                 return;
@@ -247,7 +284,8 @@ impl Assembler {
     /// The stream is over.
     pub(super) fn close(&mut self, sink: &mut impl Sink) {
         if self.scanner.is_some() {
-            self.scan(NOWHERE, &[], true, sink);
+            self.scan(NOWHERE, &[], true);
+            self.read_again(sink);
             if let Some(scanner) = &mut self.scanner {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
             }
@@ -338,7 +376,7 @@ impl Assembler {
             Ok(Some(used)) if used < pending.len() => {
                 // Bytes that could have been an extended timestamp were payload.
                 let tail = pending.get(used..).unwrap_or_default();
-                self.data(advance(at, used), tail, sink);
+                self.again.push_front((advance(at, used), tail.to_vec()));
             }
             Ok(Some(_)) => {
                 self.pending = pending;
@@ -346,11 +384,11 @@ impl Assembler {
             }
             Ok(None) => {
                 self.scanner = Some(Box::new(Scanner::exact()));
-                self.scan(at, &pending, false, sink);
+                self.again.push_front((at, pending));
             }
             Err(error) => {
                 self.desync(at, error, sink);
-                self.scan(at, &pending, false, sink);
+                self.again.push_front((at, pending));
             }
         }
         true
@@ -576,7 +614,7 @@ impl Assembler {
     }
 
     /// Looks for the next header that makes sense together with those behind it.
-    fn scan(&mut self, at: At, bytes: &[u8], last: bool, sink: &mut impl Sink) {
+    fn scan(&mut self, at: At, bytes: &[u8], last: bool) {
         let Some(mut scanner) = self.scanner.take() else { return };
         if self.unread.resyncs > MAX_RESYNCS {
             self.unread.bytes = self.unread.bytes.saturating_add(bytes.len() as u64);
@@ -584,7 +622,11 @@ impl Assembler {
             return;
         }
         self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
-        match scanner.find(self, last) {
+        self.work.spend(bytes.len() as u64);
+        scanner.work = self.work;
+        let found = scanner.find(self, last);
+        self.work = scanner.work;
+        match found {
             None => self.scanner = Some(scanner),
             Some(Found { position, chunk_size, fits, split, brief }) => {
                 if position > 0 {
@@ -596,7 +638,10 @@ impl Assembler {
                 self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
                 let at = scanner.place(position);
                 brief.iter().for_each(|said| self.vouch(said, at));
-                scanner.drain(position, |at, bytes| self.data(at, bytes, sink));
+                // They come before what else is to be read again.
+                let later = std::mem::take(&mut self.again);
+                scanner.drain(position, |at, bytes| self.again.push_back((at, bytes.to_vec())));
+                self.again.extend(later);
             }
         }
     }

@@ -47,6 +47,21 @@ pub(super) fn body(type_id: u8, length: u32, bytes: &[u8]) -> Option<u32> {
     }
 }
 
+/// False where [`guess`] finds nothing, by the first bytes.
+pub(super) fn may_tell(bytes: &[u8]) -> bool {
+    match bytes {
+        [2, 0, ..] | [0xae | 0xaf, 0 | 1, ..] | [0x20..=0x2f | 0xe0..=0xef, 0xff, ..] => true,
+        // An enhanced message names its codec in letters.
+        [0x80..=0xff, name @ ..] if name.iter().take(4).all(|letter| (0x20..0x7f).contains(letter)) => true,
+        [first, second, ..] => match (first >> 4, first & 0x0f) {
+            (1..=5, 7 | 12) => *second <= 2,
+            (1..=5, 2) => *second == 0,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// The type of a body that shows it.
 pub(super) fn guess(bytes: &[u8]) -> Option<Guess> {
     let (&first, rest) = bytes.split_first()?;

@@ -15,6 +15,8 @@ pub(crate) mod follow;
 mod handshake;
 #[cfg(test)]
 mod holes;
+#[cfg(test)]
+mod hostile;
 mod laid;
 mod likely;
 mod media;
@@ -28,6 +30,7 @@ mod tests;
 #[cfg(test)]
 mod truth;
 mod walk;
+mod work;
 
 use std::net::SocketAddr;
 
@@ -158,6 +161,11 @@ impl Tracker {
         self.sides = [Side::in_the_middle(), Side::in_the_middle()];
         self.connection.hole(true);
         true
+    }
+
+    /// Memory held, in bytes: open messages, and what is searched.
+    pub fn weight(&self) -> usize {
+        self.sides.iter().fold(0, |n, side| n.saturating_add(side.chunks.weight()))
     }
 
     /// What the connection is, as far as it is known.

@@ -1,8 +1,11 @@
 //! What a run of headers has said so far of its chunk streams.
 
-use wire::rtmp::chunk::{Basic, MessageHeader};
+use wire::rtmp::chunk::{Basic, EXTENDED, MessageHeader};
 
 use super::chunk_stream::Chunked;
+
+/// How far the times of two messages that follow each other may lie apart, in milliseconds.
+const NEAR_MS: u32 = 60_000;
 
 /// The latest message of a chunk stream in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,11 @@ pub(super) struct Said {
     pub(super) brief: bool,
 }
 
+/// True for an extended time of a message that may come next.
+fn is_next(time: u32, before: u32) -> bool {
+    time >= EXTENDED && time.wrapping_sub(before) < NEAR_MS
+}
+
 /// Chunk streams in a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
@@ -30,6 +38,11 @@ impl Overlay {
     /// The latest message of a chunk stream.
     pub(super) fn said(&self, csid: u32) -> Option<&Said> {
         self.all.iter().find(|said| said.csid == csid)
+    }
+
+    /// How many chunk streams were seen.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Length and rest of the message on a chunk stream.
@@ -47,14 +60,16 @@ impl Overlay {
         self.first
     }
 
-    /// Bytes of a repeated extended timestamp behind a format 3 header.
-    pub(super) fn repeated(&self, basic: &Basic, known: Option<&Chunked>, bytes: &[u8]) -> usize {
-        let own = self.said(basic.csid);
-        let field = own.map_or_else(|| known.and_then(Chunked::extended_field), |said| said.extended);
-        match (field, bytes.first_chunk::<4>()) {
-            (Some(field), Some(four)) if u32::from_be_bytes(*four) == field => 4,
-            _ => 0,
-        }
+    /// A repeated extended timestamp behind a format 3 header. One that begins a message may carry that message's time.
+    pub(super) fn repeated(&self, basic: &Basic, known: Option<&Chunked>, bytes: &[u8]) -> Option<u32> {
+        let four = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
+        let Some(said) = self.said(basic.csid) else {
+            let stream = known?;
+            let field = stream.extended_field()?;
+            return (four == field || !stream.open && is_next(four, stream.timestamp)).then_some(four);
+        };
+        let field = said.extended?;
+        (four == field || said.rest == 0 && is_next(four, field)).then_some(four)
     }
 
     /// A message begins.

@@ -9,10 +9,11 @@ use wire::rtmp::chunk::{Basic, MessageHeader};
 
 use super::chunks::Assembler;
 use super::evidence::evidence;
-use super::likely::{Guess, body, guess};
+use super::likely::{Guess, body};
 use super::overlay::{Overlay, Said};
-use super::signs::{LOOK, Signs};
+use super::signs::{self, LOOK, Signs};
 use super::walk::{CHUNK_SIZES, Ground, Run, UNLIMITED};
+use super::work::Work;
 use crate::flow::At;
 
 /// Bytes kept while searching.
@@ -22,6 +23,14 @@ const WINDOW: usize = 1 << 20;
 const ENOUGH_ALONE: u32 = 20;
 /// Runs that go on behind the bytes at hand.
 const MAX_WAITING: usize = 512;
+/// Pieces kept while searching: of tiny ones this many take as much memory as the bytes.
+const MAX_PIECES: usize = 1 << 14;
+/// Chunk sizes tried in one search for any.
+const MAX_SIZES: u32 = 4096;
+/// Steps that it takes to look at a place that may be a header.
+const PLACE: u64 = 8;
+/// Bytes of a search for continuation headers that take a step.
+const BYTES: u64 = 8;
 /// Stands for a chunk size that is to be looked for.
 const ANY: u32 = 0;
 
@@ -37,7 +46,11 @@ pub(super) struct Scanner {
     waiting: Vec<Waiting>,
     /// Places where a header of format 2 or 3 may stand, if its chunk stream turns out to be in use.
     doubted: Vec<usize>,
+    /// How many signs there were when those were looked at.
+    doubted_at: usize,
     signs: Signs,
+    /// What the search may cost.
+    pub(super) work: Work,
     /// A header stands at the first position.
     exact: bool,
 }
@@ -74,8 +87,11 @@ impl Scanner {
 
     /// Memory held, in bytes.
     pub(super) fn weight(&self) -> usize {
-        let pieces = self.pieces.len().saturating_mul(size_of::<(usize, At)>());
-        self.bytes.len().saturating_add(pieces).saturating_add(self.signs.weight())
+        let pieces = self.pieces.capacity().saturating_mul(size_of::<(usize, At)>());
+        let waiting = self.waiting.capacity().saturating_mul(size_of::<Waiting>());
+        let doubted = self.doubted.capacity().saturating_mul(size_of::<usize>());
+        let lists = pieces.saturating_add(waiting).saturating_add(doubted);
+        self.bytes.capacity().saturating_add(lists).saturating_add(self.signs.weight())
     }
 
     /// Takes more bytes; returns how many old ones had to go.
@@ -83,12 +99,17 @@ impl Scanner {
         if bytes.is_empty() {
             return 0;
         }
+        let gone = if self.bytes.len().saturating_add(bytes.len()) > WINDOW {
+            self.drop_front(self.bytes.len().saturating_sub(WINDOW / 2))
+        } else if self.pieces.len() >= MAX_PIECES {
+            let half = self.pieces.get(MAX_PIECES / 2).map_or(0, |(start, _)| *start);
+            self.drop_front(half)
+        } else {
+            0
+        };
         self.pieces.push((self.bytes.len(), at));
         self.bytes.extend_from_slice(bytes);
-        if self.bytes.len() <= WINDOW {
-            return 0;
-        }
-        self.drop_front(self.bytes.len().saturating_sub(WINDOW / 2))
+        gone
     }
 
     /// Forgets everything; returns how many bytes that was.
@@ -103,6 +124,7 @@ impl Scanner {
         self.tested = self.tested.saturating_sub(count);
         self.exact = false;
         self.signs.drop_front(count);
+        self.doubted_at = 0;
         self.doubted.retain(|position| *position >= count);
         self.doubted.iter_mut().for_each(|position| *position = position.saturating_sub(count));
         self.waiting.retain(|run| run.position >= count);
@@ -123,16 +145,31 @@ impl Scanner {
     /// Looks for the first position from which the headers agree. `last` says that no more bytes will come.
     pub(super) fn find(&mut self, assembler: &Assembler, last: bool) -> Option<Found> {
         self.signs.look(&self.bytes, last);
+        if last {
+            self.work.end();
+        }
+        if self.work.is_used_up() {
+            return None;
+        }
         let len = self.bytes.len();
         if let Some(found) = self.retry(assembler, last, |run| last || run.need <= len) {
             return Some(self.better(assembler, found));
         }
-        for position in std::mem::take(&mut self.doubted) {
-            if let Some(found) = self.test(assembler, position, last) {
-                return Some(self.better(assembler, found));
+        // Only other signs make a difference.
+        let signs = self.signs.count();
+        if last || self.doubted_at != signs {
+            self.doubted_at = signs;
+            let mut doubted = std::mem::take(&mut self.doubted).into_iter();
+            while !self.work.is_used_up()
+                && let Some(position) = doubted.next()
+            {
+                if let Some(found) = self.test(assembler, position, last) {
+                    return Some(self.better(assembler, found));
+                }
             }
+            self.doubted.extend(doubted);
         }
-        while self.tested < self.bytes.len() {
+        while self.tested < self.bytes.len() && !self.work.is_used_up() {
             let position = self.tested;
             if !last && self.bytes.len().saturating_sub(position) < LOOK {
                 break;
@@ -148,6 +185,15 @@ impl Scanner {
     /// Tries the runs that may begin at a position.
     fn test(&mut self, assembler: &Assembler, position: usize, last: bool) -> Option<Found> {
         let sure = self.exact && position == 0;
+        let here = self.bytes.get(position..).unwrap_or_default();
+        let known = here.first().is_some_and(|first| match first & 0x3f {
+            0 | 1 => !assembler.streams().is_empty(),
+            csid => assembler.stream(u32::from(csid)).is_some(),
+        });
+        if !sure && !signs::may_begin(here, known) {
+            return None;
+        }
+        self.work.spend(PLACE);
         let bits = match self.begins(assembler, position, last) {
             Some(bits) => bits,
             None if sure => 0,
@@ -172,10 +218,16 @@ impl Scanner {
         let found = self.retry(assembler, false, better).unwrap_or(found);
         // Where the chunks are known to go on less has to speak for what stands before.
         let before: Vec<usize> = self.doubted.iter().copied().filter(|at| *at < found.position).collect();
+        let mut steps = 0u64;
         let earlier = before.into_iter().find_map(|position| {
+            if !self.work.covers(steps) {
+                return None;
+            }
             let goal = Some(found.position);
             let ground = Ground { goal, ..self.ground(assembler, found.chunk_size, false) };
-            let Run::True { fits, mut brief, .. } = ground.run(position) else { return None };
+            let (run, more) = ground.run(position);
+            steps = steps.saturating_add(more);
+            let Run::True { fits, mut brief, .. } = run else { return None };
             let agrees = |said: &Said| found.brief.iter().all(|s| s.csid != said.csid || s == said);
             if !brief.iter().all(agrees) {
                 return None;
@@ -184,6 +236,7 @@ impl Scanner {
             brief.extend(later);
             Some(Found { position, fits: fits.max(found.fits), brief, ..found })
         });
+        self.work.spend(steps);
         earlier.unwrap_or(found)
     }
 
@@ -194,6 +247,9 @@ impl Scanner {
         last: bool,
         ready: impl Fn(&Waiting) -> bool,
     ) -> Option<Found> {
+        if !self.waiting.iter().any(&ready) {
+            return None;
+        }
         let (mut old, kept): (Vec<_>, _) = std::mem::take(&mut self.waiting).into_iter().partition(ready);
         self.waiting = kept;
         old.sort_by_key(|run| rank(assembler, run.position, run.chunk_size));
@@ -210,6 +266,10 @@ impl Scanner {
         chunk_size: u32,
         last: bool,
     ) -> Option<Found> {
+        if self.work.is_used_up() {
+            self.wait(Waiting { position, chunk_size, need: 0 });
+            return None;
+        }
         if chunk_size == ANY {
             return self.search(assembler, position, last);
         }
@@ -231,18 +291,23 @@ impl Scanner {
         let basic = Basic::decode(&mut c).ok().filter(|basic| basic.csid < 64)?;
         let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
         let length = usize::try_from(header.length?).ok()?;
-        let rest = c.peek();
-        let behind = self.bytes.len().saturating_sub(rest.len());
+        let behind = position.saturating_add(c.position());
+        let there = self.bytes.len().saturating_sub(behind);
         let enough = length.saturating_add(64);
-        if !last && rest.len() < enough {
+        if !last && there < enough {
             self.wait(Waiting { position, chunk_size: ANY, need: behind.saturating_add(enough) });
             return None;
         }
         let sign = 0xc0 | u8::try_from(basic.csid).ok()?;
-        let mut open = None;
-        for size in 1..length.min(rest.len()) {
-            if rest.get(size) != Some(&sign) {
+        let (mut open, mut tried) = (None, 0u32);
+        self.work.spend(length.min(there) as u64 / BYTES);
+        for size in 1..length.min(there) {
+            if self.bytes.get(behind.saturating_add(size)) != Some(&sign) {
                 continue;
+            }
+            tried = tried.saturating_add(1);
+            if tried > MAX_SIZES || self.work.is_used_up() {
+                break;
             }
             let chunk_size = u32::try_from(size).ok()?;
             match self.run(assembler, position, chunk_size, last) {
@@ -254,15 +319,17 @@ impl Scanner {
             }
         }
         if let Some(need) = open
-            && rest.len() < length.saturating_mul(2).saturating_add(4096)
+            && there < length.saturating_mul(2).saturating_add(4096)
         {
             self.wait(Waiting { position, chunk_size: ANY, need });
         }
         None
     }
 
-    fn run(&self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
-        self.ground(assembler, chunk_size, last).run(position)
+    fn run(&mut self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
+        let (run, steps) = self.ground(assembler, chunk_size, last).run(position);
+        self.work.spend(steps);
+        run
     }
 
     fn ground<'a>(&'a self, assembler: &'a Assembler, chunk_size: u32, last: bool) -> Ground<'a> {
@@ -300,7 +367,7 @@ impl Scanner {
 
     /// The length of the message whose header the first bytes are, if there is much evidence for it and nothing behind
     /// it speaks against it.
-    pub(super) fn begins_well(&self, assembler: &Assembler) -> Option<u32> {
+    pub(super) fn begins_well(&mut self, assembler: &Assembler) -> Option<u32> {
         self.begins(assembler, 0, false).filter(|bits| *bits >= ENOUGH_ALONE)?;
         let chunk_size = assembler.known_size().unwrap_or(UNLIMITED);
         if self.run(assembler, 0, chunk_size, false) == Run::Wrong {
@@ -340,7 +407,7 @@ impl Scanner {
             .and_then(|stream| body(stream.type_id, stream.length, c.peek()))
             .filter(|bits| basic.fmt == 2 || *bits >= 12);
         let inside = as_known.or_else(|| {
-            let Guess { type_id, bits } = guess(c.peek())?;
+            let (Guess { type_id, bits }, _) = signs::guess_timed(basic.fmt, c.peek())?;
             self.ground(assembler, UNLIMITED, last).is_heard(basic.csid, type_id, bits).then_some(bits)
         })?;
         Some((basic, bits.saturating_add(inside)))

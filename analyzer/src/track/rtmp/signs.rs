@@ -4,7 +4,7 @@ use wire::Cursor;
 use wire::rtmp::chunk::{Basic, EXTENDED, MessageHeader};
 
 use super::chunks::known_type;
-use super::likely::{Guess, body, guess};
+use super::likely::{self, Guess, body, guess};
 
 /// The longest header and the beginning of a body, in bytes.
 pub(super) const LOOK: usize = 32;
@@ -19,7 +19,7 @@ const MANY_AT_END: u32 = 2;
 /// The longest delta of a sign, in milliseconds.
 const NEAR_MS: u32 = 10_000;
 /// Extended timestamps of a sign are below: 149 hours.
-pub(super) const LATE: u32 = 0x2000_0000;
+const LATE: u32 = 0x2000_0000;
 /// The longest message of a sign.
 const MAX_LENGTH: u32 = 4 << 20;
 
@@ -49,7 +49,18 @@ pub(super) struct Signs {
 impl Signs {
     /// Memory held, in bytes.
     pub(super) fn weight(&self) -> usize {
-        self.all.len().saturating_mul(size_of::<Sign>())
+        let kinds = self.kinds.capacity().saturating_mul(size_of::<(u32, u8, u32)>());
+        self.all.capacity().saturating_mul(size_of::<Sign>()).saturating_add(kinds)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// What it costs to ask whether a chunk stream is in use, in steps.
+    pub(super) fn cost(&self) -> u32 {
+        u32::try_from(self.kinds.len() / 32).unwrap_or(u32::MAX)
     }
 
     /// Looks at the bytes that have come.
@@ -59,7 +70,7 @@ impl Signs {
             if !last && here.len() < LOOK {
                 break;
             }
-            if let Some(sign) = sign(here) {
+            if let Some(sign) = may_begin(here, false).then(|| sign(here)).flatten() {
                 let Sign { csid, type_id, brief, .. } = sign;
                 // A whole header is no chance.
                 let weight = if brief { 1 } else { MANY };
@@ -120,6 +131,23 @@ impl Signs {
     }
 }
 
+/// False where no header can stand by its first bytes, as most bytes of a body tell at once. Nothing but the beginning of
+/// a body speaks for a brief header; where the chunk stream is `known`, that is no matter.
+pub(super) fn may_begin(bytes: &[u8], known: bool) -> bool {
+    let Some(first) = bytes.first() else { return false };
+    let header = bytes.get(Basic::size_of(*first)..).unwrap_or_default();
+    let near = matches!(header, [0, ..] | [0xff, 0xff, 0xff, ..]);
+    match (first >> 6, header) {
+        (0, [_, _, _, high, _, _, type_id, ..]) => known_type(*type_id) && *high <= 0x80,
+        (1, [_, _, _, high, _, _, type_id, ..]) => near && known_type(*type_id) && *high <= 0x80,
+        (2, [0xff, 0xff, 0xff, ..]) => true,
+        (2, [0, _, _, body @ ..]) => known || likely::may_tell(body),
+        (3, [0..=0x1f, _, _, _, body @ ..]) if likely::may_tell(body) => true,
+        (3, body) => known || likely::may_tell(body),
+        _ => false,
+    }
+}
+
 /// What looks like a header here.
 fn sign(bytes: &[u8]) -> Option<Sign> {
     let (basic, found) = look(bytes)?;
@@ -149,9 +177,16 @@ fn look(bytes: &[u8]) -> Option<(Basic, Sign)> {
         // Format 0 has four bytes with the message stream.
         return (bits >= 8 || basic.fmt == 0 && type_id > 6).then(|| found(type_id, bits.saturating_add(8)));
     }
-    let Guess { type_id, bits } = guess(behind).or_else(|| {
-        let (time, rest) = behind.split_first_chunk::<4>().filter(|_| basic.fmt == 3)?;
-        (EXTENDED..LATE).contains(&u32::from_be_bytes(*time)).then(|| guess(rest))?
-    })?;
+    let (Guess { type_id, bits }, _) = guess_timed(basic.fmt, behind)?;
     Some(found(type_id, bits))
+}
+
+/// What a body behind a brief header shows. Behind one of format 3 an extended timestamp may stand first.
+pub(super) fn guess_timed(fmt: u8, behind: &[u8]) -> Option<(Guess, Option<u32>)> {
+    let timed = || {
+        let (time, rest) = behind.split_first_chunk::<4>().filter(|_| fmt == 3)?;
+        let time = Some(u32::from_be_bytes(*time)).filter(|time| (EXTENDED..LATE).contains(time))?;
+        Some((guess(rest)?, Some(time)))
+    };
+    guess(behind).map(|guess| (guess, None)).or_else(timed)
 }

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use wire::Cursor;
-use wire::rtmp::chunk::{Basic, EXTENDED, MessageHeader};
+use wire::rtmp::chunk::{Basic, MessageHeader};
 use wire::rtmp::message::kind;
 
 use super::chunk_stream::Chunked;
@@ -16,7 +16,7 @@ use super::evidence::evidence;
 use super::laid::Laid;
 use super::likely::{self, Ends, Guess, body, guess, weak_guess};
 use super::overlay::{Overlay, Said};
-use super::signs::{LATE, LOOK, Signs};
+use super::signs::{LOOK, Signs, guess_timed};
 
 /// Evidence that is enough, in bits.
 const ENOUGH: i32 = 48;
@@ -40,8 +40,12 @@ const SAYS: i32 = 7;
 const GOOD: i32 = 20;
 /// Evidence of a body that leaves no doubt, in bits.
 const PLAIN: u32 = 22;
-/// Headers read in one attempt.
-pub(super) const EFFORT: u32 = 2000;
+/// Steps of one attempt.
+pub(super) const EFFORT: u32 = 16_000;
+/// Steps that a header takes.
+const HEADER: u32 = 8;
+/// Steps that it takes to try chunk sizes on a body.
+const SIZES: u32 = 64;
 /// Chunk sizes in use by known programs, tried before others are looked for.
 pub(super) const CHUNK_SIZES: [u32; 14] =
     [128, 256, 512, 1024, 2048, 4096, 5000, 8192, 10_000, 16_384, 32_768, 60_000, 65_536, 131_072];
@@ -114,8 +118,8 @@ enum Lengths {
 }
 
 impl Ground<'_> {
-    /// Follows the headers from a position on.
-    pub(super) fn run(&self, position: usize) -> Run {
+    /// Follows the headers from a position on; how many steps that took.
+    pub(super) fn run(&self, position: usize) -> (Run, u64) {
         let sure = self.exact && position == 0;
         let seen = Overlay::default();
         let start = State {
@@ -130,14 +134,24 @@ impl Ground<'_> {
             seen,
         };
         let mut effort = EFFORT;
-        self.walk(start, &mut effort)
+        let run = self.walk(start, &mut effort);
+        (run, u64::from(EFFORT.saturating_sub(effort)))
+    }
+
+    /// What it costs to ask for a chunk stream, in steps.
+    fn asking(&self) -> u32 {
+        let streams = u32::try_from(self.assembler.streams().len() / 8).unwrap_or(u32::MAX);
+        self.signs.cost().saturating_add(streams)
     }
 
     fn walk(&self, mut state: State, effort: &mut u32) -> Run {
         let tries_size = self.assembler.known_size() != Some(self.chunk_size);
         loop {
-            let Some(less) = effort.checked_sub(1) else { return Run::Wrong };
-            *effort = less;
+            let seen = u32::try_from(state.seen.len()).unwrap_or(u32::MAX);
+            let cost = HEADER.saturating_add(self.asking()).saturating_add(seen);
+            if !take_from(effort, cost) {
+                return Run::Wrong;
+            }
             let State { at, .. } = state;
             if self.goal.is_some_and(|goal| goal <= at) {
                 let there = self.goal == Some(at) && state.seen.is_whole() && state.guessed.is_none();
@@ -177,7 +191,8 @@ impl Ground<'_> {
             if continues {
                 state.split = true;
                 state.headers = state.headers.saturating_add(1);
-                behind = behind.saturating_add(state.seen.repeated(&basic, known, c.peek()));
+                let repeated = state.seen.repeated(&basic, known, c.peek());
+                behind = behind.saturating_add(if repeated.is_some() { 4 } else { 0 });
                 if self.is_enough(&state) && (!tries_size || state.seen.is_whole()) {
                     return state.into_run();
                 }
@@ -267,11 +282,12 @@ impl Ground<'_> {
         known: Option<&Chunked>,
         bytes: &[u8],
     ) -> Option<Taken> {
-        let repeated = if basic.fmt == 3 { state.seen.repeated(basic, known, bytes) } else { 0 };
+        let time = if basic.fmt == 3 { state.seen.repeated(basic, known, bytes) } else { None };
+        let repeated = if time.is_some() { 4 } else { 0 };
         let behind = bytes.get(repeated..).unwrap_or_default();
         let taken = |type_id, bits: u32, lengths| {
             let bits = bits.cast_signed();
-            Taken { type_id, bits, lengths, weak: false, repeated, extended: None }
+            Taken { type_id, bits, lengths, weak: false, repeated, extended: time }
         };
         if let (Some(length), Some(type_id)) = (header.length, header.type_id) {
             return Some(taken(type_id, body(type_id, length, behind)?, Lengths::One(length)));
@@ -287,8 +303,7 @@ impl Ground<'_> {
         {
             let doubted = stream.stale || stream.open;
             let lengths = if doubted { Lengths::Doubted(stream.length) } else { Lengths::One(stream.length) };
-            let extended = stream.extended_field().filter(|_| repeated > 0);
-            return Some(Taken { extended, ..taken(stream.type_id, bits, lengths) });
+            return Some(taken(stream.type_id, bits, lengths));
         }
         // Nothing is known but what the body shows, and inside another message that is too little.
         if !state.seen.is_whole() {
@@ -298,16 +313,9 @@ impl Ground<'_> {
             return Some(taken(0, 0, Lengths::Unheard));
         }
         let may_be_weak = state.sure || state.bits >= GOOD && !state.owing && state.guessed.is_none();
-        let weak = || weak_guess(bytes).filter(|_| may_be_weak).map(|guess| (guess, true));
-        let plain = guess(bytes).map(|guess| (guess, false)).or_else(weak);
-        let (Guess { type_id, bits }, weak, extended) = match plain {
-            Some((plain, weak)) => (plain, weak, None),
-            None => {
-                let (time, rest) = bytes.split_first_chunk::<4>().filter(|_| basic.fmt == 3)?;
-                let time = Some(u32::from_be_bytes(*time)).filter(|time| (EXTENDED..LATE).contains(time))?;
-                (guess(rest)?, false, Some(time))
-            }
-        };
+        let weak = || weak_guess(bytes).filter(|_| may_be_weak).map(|guess| (guess, true, None));
+        let plain = guess_timed(basic.fmt, bytes).map(|(guess, time)| (guess, false, time));
+        let (Guess { type_id, bits }, weak, extended) = plain.or_else(weak)?;
         let heard = state.sure || weak || self.is_heard(basic.csid, type_id, bits);
         let repeated = if extended.is_some() { 4 } else { 0 };
         let bits = bits.cast_signed().saturating_sub(UNHEARD);
@@ -328,7 +336,7 @@ impl Ground<'_> {
         let laid = Laid::new(self.bytes, start, self.chunk_size, basic.csid, taken.extended);
         let open = Cell::new(None);
         let attempt = |length: u32, cost: i32, effort: &mut u32| {
-            if !laid.joins(length) {
+            if !take_from(effort, HEADER.saturating_add(laid.joints(length) / 4)) || !laid.joins(length) {
                 return None;
             }
             let mut state = state.clone();
@@ -365,6 +373,9 @@ impl Ground<'_> {
             if span > longest {
                 return open.get().map_or(Run::Wrong, Run::Open);
             }
+            if !take_from(effort, 1u32.saturating_add(self.asking())) {
+                return open.get().map_or(Run::Wrong, Run::Open);
+            }
             let said = state.seen.said(sign.csid).is_some_and(|said| said.type_id == sign.type_id);
             let own = sign.csid == basic.csid && sign.type_id == taken.type_id;
             if !said && !own && !self.is_heard(sign.csid, sign.type_id, sign.bits) {
@@ -372,6 +383,9 @@ impl Ground<'_> {
             }
             tried = tried.saturating_add(1);
             let cost = span.checked_ilog2().unwrap_or(0).cast_signed();
+            if !take_from(effort, if self.chunk_size == UNLIMITED { SIZES } else { 1 }) {
+                return open.get().map_or(Run::Wrong, Run::Open);
+            }
             let length =
                 laid.length_to(sign.at).filter(|length| !self.is_split_otherwise(&laid, sign.at, *length));
             let run = length.and_then(|length| attempt(length, cost, effort));
@@ -396,6 +410,13 @@ impl Ground<'_> {
                 there.is_some_and(|length| other.joins(length))
             })
     }
+}
+
+/// Takes steps from those that are left; false where there are too few.
+fn take_from(left: &mut u32, steps: u32) -> bool {
+    let enough = *left >= steps;
+    *left = left.saturating_sub(steps);
+    enough
 }
 
 impl State {
