@@ -2,7 +2,7 @@
 //! bytes and goes on when others have come; what has to go meanwhile was not looked at.
 
 /// Steps that each byte is good for, one of them for a look at it. A step takes some nanoseconds.
-pub(super) const EACH: u64 = 5;
+pub(super) const EACH: u64 = 3;
 /// Steps there are before the first byte, and at most in store.
 pub(super) const STORE: u64 = 1 << 20;
 /// Steps there are for what is left when no more bytes will come.
