@@ -18,6 +18,8 @@ pub struct Peer {
 pub struct Ended {
     /// Its exit status.
     pub success: bool,
+    /// Its exit code, or the signal that ended it.
+    pub how: String,
     /// What it wrote on stdout and stderr.
     pub log: String,
 }
@@ -61,7 +63,7 @@ impl Peer {
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
         };
-        Ended { success: status.success(), log: self.log() }
+        Ended { success: status.success(), how: status.to_string(), log: self.log() }
     }
 
     /// Waits for its own end, which has to be a good one.
@@ -69,7 +71,7 @@ impl Peer {
     pub fn ended_well(self) -> String {
         let name = self.name.clone();
         let ended = self.ended();
-        assert!(ended.success, "{name} failed; it wrote:\n{}", ended.log);
+        assert!(ended.success, "{name} failed ({}); it wrote:\n{}", ended.how, ended.log);
         ended.log
     }
 
