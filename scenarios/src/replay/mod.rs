@@ -1,10 +1,10 @@
 //! Plays the client's side of a captured session again, against a live server, and compares what the server answers with what
 //! was captured.
 //!
-//! The captures are read twice: an analysis finds the sessions, then [`tape`] brings what was said on one connection, a few
-//! messages ahead of what is played. [`drive`] carries it out: a message goes out no sooner than the answers that had come before
+//! The captures are read twice: an analysis finds the sessions, then `tape` brings what was said on one connection, a few
+//! messages ahead of what is played. `drive` carries it out: a message goes out no sooner than the answers that had come before
 //! it in the capture, and media at its captured time. What has to be another way this time (names, ids, channels) is put in by
-//! [`rtmp`] and [`rtsp`]; [`ledger`] keeps what was asked and how it was answered, then and now.
+//! `rtmp` and `rtsp`; `ledger` keeps what was asked and how it was answered, then and now.
 
 mod choose;
 mod drive;
