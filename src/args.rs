@@ -95,7 +95,7 @@ pub struct Demo {
 
 /// Arguments of `serve`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = crate::commands::serve::faults())]
+#[command(after_help = crate::faults::list())]
 pub struct Serve {
     /// A configuration file; flags override it. With one, RTMP and the API are
     /// served and what else it names; without one, everything.

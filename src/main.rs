@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod exit;
+mod faults;
 mod logging;
 mod output;
 mod progress;

@@ -21,6 +21,7 @@ mod server;
 mod shared;
 mod signal;
 pub mod tap;
+mod totals;
 mod units;
 
 pub use clock::Clock;

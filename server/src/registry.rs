@@ -15,6 +15,7 @@ use session::Time;
 use crate::hub::StreamState;
 use crate::rate::{Rate, Rates};
 use crate::signal::Signal;
+use crate::totals::StreamTotals;
 
 /// How long a client is listed after its end.
 pub const LINGER: Duration = Duration::from_secs(60);
@@ -80,13 +81,6 @@ impl Outcome {
             Self::Shutdown => "shutdown",
         }
     }
-}
-
-/// Bytes of ended clients of one stream; the living are added when somebody asks.
-#[derive(Debug, Default)]
-pub struct StreamTotals {
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
 }
 
 /// One connection.

@@ -53,16 +53,10 @@ fn config(args: Serve) -> Result<Config, Failure> {
     }
     for id in &args.fault {
         let ids = || fault::all().map(|fault| fault.id);
-        let unknown = || format!("there is no fault {id}{}\n\n{}", near(id, ids()), faults());
+        let unknown = || format!("there is no fault {id}{}\n\n{}", near(id, ids()), crate::faults::list());
         config.faults.push(fault::find(id).ok_or_else(unknown).map_err(Failure::usage)?);
     }
     Ok(config)
-}
-
-/// The faults there are, a line each.
-pub fn faults() -> String {
-    let lines = fault::all().map(|fault| format!("  {:<28} {}", fault.id, fault.title));
-    format!("Faults:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// All about each fault.

@@ -88,6 +88,11 @@ pub struct At {
 }
 
 impl At {
+    /// The place `bytes` further on in the same packet.
+    pub fn further(self, bytes: usize) -> Self {
+        Self { offset: self.offset.saturating_add(bytes as u64), ..self }
+    }
+
     /// Frame number in its capture, 1-based as in Wireshark.
     pub fn number(&self) -> u64 {
         self.frame & ((1 << FRAME_BITS) - 1)

@@ -77,7 +77,7 @@ impl Tracker {
             state = State::Head(Vec::new());
         }
         while !rest.is_empty() {
-            let here = super::advance(at, bytes.len().saturating_sub(rest.len()));
+            let here = at.further(bytes.len().saturating_sub(rest.len()));
             let (used, next) = self.step(state, from_client, here, rest, hls);
             state = next;
             rest = rest.get(used.max(1)..).unwrap_or_default();

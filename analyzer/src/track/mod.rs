@@ -12,8 +12,3 @@ pub mod ts;
 pub mod udp;
 
 pub use stats::{CodecInfo, Network, Stats};
-
-/// The place `bytes` further on.
-fn advance(at: crate::flow::At, bytes: usize) -> crate::flow::At {
-    crate::flow::At { offset: at.offset.saturating_add(bytes as u64), ..at }
-}

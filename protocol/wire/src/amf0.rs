@@ -9,15 +9,10 @@
 //! Decoding is bounded: nesting by [`MAX_DEPTH`], the number of values by [`MAX_VALUES`]; no count on the wire
 //! ever sizes an allocation. (Deeply nested arrays end several well-known servers.)
 
-use crate::amf3::{self, Amf3};
+use crate::amf3::{self, Amf3, MAX_DEPTH, MAX_VALUES};
 use crate::cursor::Cursor;
 use crate::error::{Error, Problem, Result};
 use crate::trace::{Field, Trace, field};
-
-/// Deepest nesting that is followed.
-pub const MAX_DEPTH: u32 = 32;
-/// Most values that one message may hold.
-pub const MAX_VALUES: u32 = 4096;
 
 static MARKER: Field = field("marker", "AMF0 §2.1", "type of the value that follows");
 static NUMBER: Field = field("number", "AMF0 §2.2", "IEEE 754 double in network order");

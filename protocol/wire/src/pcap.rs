@@ -44,6 +44,9 @@ static EXTRA: Field =
 /// Length of the file header in bytes.
 pub const FILE_HEADER: usize = 24;
 
+/// Largest piece of a capture file that is read or written, in bytes: far above what capture programs write, far below what
+/// a length field may claim.
+pub(crate) const MAX_RECORD: u32 = 16 << 20;
 /// Largest packet a capture program writes (`MAXIMUM_SNAPLEN` of libpcap), in bytes.
 pub const MAX_PACKET: u32 = 262_144;
 
@@ -127,7 +130,7 @@ impl FileHeader {
 
     /// Largest captured length that is taken for true, in bytes.
     pub fn max_captured(&self) -> u32 {
-        self.snap_len.clamp(MAX_PACKET, crate::pcapng::MAX_BLOCK)
+        self.snap_len.clamp(MAX_PACKET, MAX_RECORD)
     }
 
     /// A record's time in nanoseconds since 1970.
@@ -142,7 +145,7 @@ impl FileHeader {
         let fractions = if self.nanoseconds { 1_000_000_000 } else { 1_000_000 };
         (1..=self.max_captured()).contains(&record.captured)
             && record.captured <= record.original
-            && record.original <= crate::pcapng::MAX_BLOCK
+            && record.original <= MAX_RECORD
             && record.fraction < fractions
     }
 }

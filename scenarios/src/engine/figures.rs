@@ -6,9 +6,10 @@ use std::time::Duration;
 use analyzer::trace::{Mark, Trace};
 use model::{Session, TrackKind};
 
-use super::judge::KINDS;
 use crate::script::Figure;
 
+/// The kinds that figures are of.
+pub const KINDS: [TrackKind; 2] = [TrackKind::Video, TrackKind::Audio];
 /// Presentation times on two ways may differ by so much in milliseconds: RTMP counts whole ones.
 const NEAR_MS: i64 = 2;
 /// Starting points tried to lay one timeline over the other.

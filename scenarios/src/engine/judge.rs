@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use model::{Case, Evidence, Recording, ServerClient, Session, Sessions, Severity, TrackKind, Verdict};
+use model::{Case, Evidence, Recording, ServerClient, Session, Sessions, Severity, Verdict};
 
 use super::actor::{Actor, Ending};
 use super::figures::{self, Figures};
@@ -518,6 +518,3 @@ pub(crate) fn case_of(
         more: Vec::new(),
     }
 }
-
-/// The kinds that figures are of.
-pub const KINDS: [TrackKind; 2] = [TrackKind::Video, TrackKind::Audio];

@@ -1,6 +1,5 @@
 //! Carries a replay out: what was captured goes out in its order, once the answers that it followed are here.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use analyzer::transcript::{Said, What};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::end::End;
 use super::ledger::{Ledger, Weight};
 use super::pace::Pace;
 use super::tape::Tape;
@@ -18,41 +18,6 @@ use crate::client::{ClientError, Connection, Endpoint, Place, told};
 const MAX_WAITING: usize = 32 << 20;
 /// How long answers are waited for at the end that no session depends on.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// How a replay ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Everything was sent.
-    Whole,
-    /// The server refused what it had accepted in the capture.
-    Refused(String),
-    /// The server closed the connection before everything was sent.
-    Closed(String),
-    /// The server broke the protocol.
-    Broken(String),
-    /// The server does not answer, takes nothing, or speaks something else.
-    Unusable(String),
-    /// The capture lacks something that cannot be left out.
-    Unplayable(String),
-    /// An answer differed, and that was to be the end.
-    Differs,
-    /// Somebody wanted it to end.
-    Interrupted,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole => f.write_str("everything was sent"),
-            Self::Refused(why) | Self::Broken(why) | Self::Unusable(why) | Self::Unplayable(why) => {
-                f.write_str(why)
-            }
-            Self::Closed(why) => write!(f, "the server ended it: {why}"),
-            Self::Differs => f.write_str("ended at the first answer that differs"),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
-}
 
 /// What becomes of a message of the client.
 pub(super) enum Adapted<A> {

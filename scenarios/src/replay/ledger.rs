@@ -7,7 +7,7 @@ use analyzer::flow::At;
 use model::{Case, Evidence, Verdict};
 
 use super::Options;
-use super::drive::End;
+use super::end::End;
 use super::tracks::{Tracks, When};
 use crate::engine::case_of;
 

@@ -8,6 +8,7 @@
 
 mod choose;
 mod drive;
+mod end;
 mod ledger;
 mod pace;
 mod rtmp;
@@ -37,7 +38,8 @@ use crate::client::Place;
 use crate::demo::{CAPTURE, GENERATOR, now_rfc3339};
 use crate::engine;
 use crate::url::{Scheme, StreamUrl};
-use drive::{Drive, End};
+use drive::Drive;
+use end::End;
 use tape::Tape;
 
 /// What is played, where to, and how.

@@ -17,7 +17,8 @@ use wire::rtmp::message::{Command, Control, UserEvent, kind};
 use wire::rtmp::reader::Message;
 use wire::rtsp;
 
-use super::drive::{Adapted, End, Part as _};
+use super::drive::{Adapted, Part as _};
+use super::end::End;
 use super::ledger::{Ledger, Weight};
 use super::pace::Pace;
 use super::{rtmp as our_rtmp, rtsp as our_rtsp};

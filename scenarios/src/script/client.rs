@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::net::{self, Net};
 use super::quantity::Unit;
 use super::reader::{Fields, Node, Reader};
-use super::step::{self, Net};
 
 /// A client, or a crowd of them that do the same.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,7 +173,7 @@ fn read(fields: &Fields<'_, '_>, name: &str, beside: &Path) -> Option<Client> {
     let reads = fields.get("reads").map_or(Some(None), |node| reader.quantity(node, Unit::Rate).map(Some));
     let reconnect = fields.get("reconnect").map_or(Some(None), |node| reconnect(reader, node).map(Some));
     let with = fields.get("with").map_or(Some(With::Ours), |node| with(reader, node));
-    let net = fields.get("net").map_or(Some(Net::default()), |node| step::net(reader, node));
+    let net = fields.get("net").map_or(Some(Net::default()), |node| net::read(reader, node));
     let client = Client {
         name: name.to_owned(),
         speaks: speaks?,

@@ -6,6 +6,7 @@
 mod client;
 mod expect;
 mod mistake;
+mod net;
 mod quantity;
 mod reader;
 mod step;
@@ -23,8 +24,9 @@ use toml::de::DeTable;
 pub use client::{Again, Client, Media, Over, Role, Speaks, With};
 pub use expect::{Expect, Figure, Outcome, Want};
 pub use mistake::{Mistake, Mistakes};
+pub use net::Net;
 pub use quantity::{Bound, Unit};
-pub use step::{Act, Net, Step};
+pub use step::{Act, Step};
 pub use target::{Command, Ready, Target};
 
 use reader::{Fields, Reader};

@@ -25,7 +25,7 @@ pub(crate) use listener::listen;
 pub(crate) use task::run;
 pub use viewers::Viewers;
 
-use crate::registry::StreamTotals;
+use crate::totals::StreamTotals;
 use playlist::Shelf;
 
 /// Paths remembered at most, ended ones included.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use media::{Frame, Kind, Track};
 
-use crate::rtmp::form::Forms;
+use super::form::{Form, Forms};
 
 /// One entry of the ring, stored once for all viewers.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ impl Item {
             What::Frame(frame) => Some(frame),
             _ => None,
         }
+    }
+
+    /// The frame as RTMP messages in a form, which all viewers of that form share; empty where it is none.
+    pub fn block(&self, form: Form) -> Bytes {
+        self.frame().map(|frame| self.forms.block(form, frame, self.timestamp)).unwrap_or_default()
     }
 
     /// True for a picture that a decoder can start at.

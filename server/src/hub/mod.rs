@@ -5,6 +5,7 @@
 //! own parts (recording, segments) keep everything: who publishes faster than real time is read no faster than they
 //! take it.
 
+mod form;
 mod item;
 mod keep;
 mod publisher;
@@ -23,6 +24,7 @@ use media::Track;
 use model::Protocol;
 use session::Time;
 
+pub use form::Form;
 pub use item::{Item, What};
 use keep::Keeper;
 pub use publisher::Publisher;
@@ -31,9 +33,8 @@ pub use taken::Taken;
 pub use viewer::{Piece, Took, Viewer};
 
 use crate::config::Limits;
-use crate::registry::StreamTotals;
-use crate::rtmp::form::Form;
 use crate::signal::{DATA, Signal};
+use crate::totals::StreamTotals;
 
 /// Who publishes a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use media::{Kind, Unit};
 
+use super::form::Forms;
 use super::item::{Item, Setup, What};
 use super::{Elapsed, Hub, Stream};
-use crate::rtmp::form::Forms;
 
 /// Media time in milliseconds that audio may wait for a picture to leave with.
 const AUDIO_WAITS: i64 = 40;
@@ -83,7 +83,7 @@ impl Publisher {
         if let Some(form) = self.stream.watched_form() {
             // Written before viewers wake, so that none of them waits for another to write it.
             for item in self.pending.iter().filter(|item| item.frame().is_some()) {
-                item.forms.block(item, form);
+                item.block(form);
             }
         }
         {

@@ -8,7 +8,7 @@ use media::{Codec, Frame, Kind, Track, Unit};
 use model::Protocol;
 use session::Time;
 
-use super::{Bounds, Busy, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer};
+use super::{Bounds, Busy, Form, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer};
 use crate::signal::{DATA, ROOM, Signal};
 
 const BOUNDS: Bounds = Bounds { bytes: 64 << 20, total: 1 << 30, time: 30_000, lag: 5_000 };
@@ -412,7 +412,6 @@ fn timestamps_that_jump_age_nothing_at_once() {
 
 #[test]
 fn blocks_are_written_once_for_each_form() {
-    use crate::rtmp::form::Form;
     let hub = Hub::new(BOUNDS);
     let mut cam = Cam::start(&hub, "live/a");
     cam.size = 300;
@@ -422,7 +421,7 @@ fn blocks_are_written_once_for_each_form() {
         let mut eye = Eye::open(&hub, "live/a");
         eye.viewer.take(1 << 20, &mut |piece| {
             if let Piece::Frame(item) = piece {
-                blocks.push(item.forms.block(item, form));
+                blocks.push(item.block(form));
             }
             1
         });

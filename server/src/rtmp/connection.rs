@@ -10,11 +10,10 @@ use model::Protocol;
 use session::Time;
 use session::rtmp::{Action, Input, Output, Reason, Server};
 
-use super::form::Form;
 use super::part::{Publishing, Viewing};
 use crate::driver::{Accepting, End, Link, Outbox, SLICE, TAKE, Timer, scratch};
 use crate::fault::rtmp::Breaker;
-use crate::hub::{Piece, Took};
+use crate::hub::{Form, Piece, Took};
 use crate::signal::{DATA, EVICT, ROOM, SHUTDOWN};
 
 /// Serves connections until that is over.
@@ -244,7 +243,7 @@ impl Connection {
 
 fn block(form: Form, piece: &Piece<'_>) -> bytes::Bytes {
     match piece {
-        Piece::Frame(item) => item.forms.block(item, form),
+        Piece::Frame(item) => item.block(form),
         Piece::Metadata(amf0, timestamp) => form.metadata(amf0, *timestamp),
         Piece::Track(track, timestamp) => form.configuration(track, *timestamp).unwrap_or_default(),
     }

@@ -7,8 +7,7 @@ use media::flv::Demuxer;
 use session::rtmp::{Action, Event, MediaKind, Refusal};
 
 use super::connection::Connection;
-use super::form::Form;
-use crate::hub::{Publisher, Viewer};
+use crate::hub::{Form, Publisher, Viewer};
 use crate::signal::Signal;
 
 /// A client that publishes.

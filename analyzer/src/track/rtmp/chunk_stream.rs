@@ -3,7 +3,6 @@
 use wire::rtmp::chunk::{EXTENDED, MessageHeader};
 
 use super::body::Body;
-use super::overlay::Said;
 use crate::flow::At;
 
 /// State of one chunk stream.
@@ -16,7 +15,7 @@ pub(super) struct Chunked {
     pub(super) type_id: u8,
     pub(super) stream_id: u32,
     /// The field of the last extended timestamp in force.
-    extended: Option<u32>,
+    pub(super) extended: Option<u32>,
     /// The last header with a time was of format 0, whose time is no delta.
     absolute: bool,
     /// A header of format 0 was seen: the time is no mere sum of deltas.
@@ -59,25 +58,6 @@ impl Chunked {
     /// One whose messages leave out how far their times lie apart.
     pub(super) fn untimed(csid: u32, at: At) -> Self {
         Self { timed: false, ..Self::new(csid, at) }
-    }
-
-    /// Goes on behind a loss with what was found out about its messages.
-    pub(super) fn resume(&mut self, said: &Said) {
-        self.length = said.length;
-        self.type_id = said.type_id;
-        if let (None, Some(time)) = (self.extended, said.extended) {
-            self.extended = Some(time);
-            self.timestamp = time;
-            self.timed = true;
-        }
-        self.open = false;
-        self.interrupted = false;
-        self.stale = false;
-    }
-
-    /// The field of the extended timestamp in force.
-    pub(super) fn extended_field(&self) -> Option<u32> {
-        self.extended
     }
 
     /// Bytes of a format 3 header on this chunk stream.

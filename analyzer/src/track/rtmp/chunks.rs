@@ -8,9 +8,10 @@ use wire::rtmp::message::kind;
 use wire::{Cursor, Error, Problem};
 
 use super::chunk_stream::Chunked;
+use super::known::{Known, UNLIMITED};
+use super::message::{Message, Sink, Trouble, Unread, What, known_type};
 use super::overlay::Said;
 use super::resync::{Found, Scanner};
-use super::walk::UNLIMITED;
 use super::work::Work;
 use crate::flow::At;
 
@@ -23,100 +24,13 @@ const MAX_RESYNCS: u32 = 1000;
 /// Headers that have to make sense after a hole before an error counts as the sender's.
 const TRUST: u32 = 4;
 
-/// A message that ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'b> {
-    /// Chunk stream it came on.
-    pub(super) csid: u32,
-    pub(super) timestamp: u32,
-    /// The time is known, if only up to a constant.
-    pub(super) timed: bool,
-    pub(super) type_id: u8,
-    pub(super) stream_id: u32,
-    /// Declared length of the body.
-    pub(super) length: u32,
-    /// The body, or its beginning.
-    pub(super) body: &'b [u8],
-    /// Bytes of the body that the capture lacks.
-    pub(super) lost: u64,
-    /// Bytes on the wire, chunk headers included.
-    pub(super) wire_bytes: u64,
-    /// Where the message begins.
-    pub(super) first: At,
-    /// When its last byte was there, nanoseconds since 1970.
-    pub(super) done_ns: i64,
-}
-
-impl Message<'_> {
-    /// True where [`body`](Self::body) is all of it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.body.len() as u64 == u64::from(self.length)
-    }
-}
-
-/// Something that could not be read.
-#[derive(Clone, Debug)]
-pub(super) struct Trouble {
-    /// Where.
-    pub(super) at: At,
-    /// What.
-    pub(super) error: Error,
-    /// What kind of thing.
-    pub(super) what: What,
-}
-
-/// Kinds of trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// A chunk stream begins with a header that needs an earlier one.
-    FirstChunk,
-    /// A header begins a message inside another one of the same chunk stream.
-    Interrupted,
-    /// A Set Chunk Size that no chunk can have.
-    ChunkSize,
-    /// What follows cannot be told apart into chunks.
-    Desync,
-    /// More state than is kept.
-    Bound,
-}
-
-/// Is told what a direction carries.
-pub(super) trait Sink {
-    fn message(&mut self, message: &Message<'_>);
-    fn trouble(&mut self, trouble: Trouble);
-    /// Messages may be missing here.
-    fn hole(&mut self);
-    /// A chunk header was read from `bytes`; `continues` says that it goes on with an open message.
-    fn chunk(&mut self, at: At, basic: &Basic, bytes: &[u8], continues: bool) {
-        let _ = (at, basic, bytes, continues);
-    }
-    /// The next payload bytes of a chunk stream.
-    fn payload(&mut self, at: At, csid: u32, bytes: &[u8]) {
-        let _ = (at, csid, bytes);
-    }
-}
-
-/// What could not be read of a direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Unread {
-    /// Bytes that were seen and could not be told apart into chunks.
-    pub(super) bytes: u64,
-    /// Messages with a hole in them.
-    pub(super) damaged: u64,
-    /// How often the stream had to be found again.
-    pub(super) resyncs: u32,
-}
-
 /// Puts the messages of one direction together.
 #[derive(Clone, Debug)]
 pub(super) struct Assembler {
-    /// Where it is not known, larger than any message.
-    pub(super) chunk_size: u32,
-    /// Where the chunk size is not known: the longest message that came in one chunk. A longer one will show more.
-    fits: Option<u32>,
+    /// What the chunks told.
+    pub(super) known: Known,
     /// A message that changes the chunk size may lie in a hole.
     size_doubted: bool,
-    streams: Vec<Chunked>,
     pending: Vec<u8>,
     pending_at: At,
     /// The chunk whose payload comes next: index of its stream, bytes left.
@@ -130,8 +44,6 @@ pub(super) struct Assembler {
     trusted: u32,
     /// No byte is missing: what cannot be read is the sender's fault.
     intact: bool,
-    /// The latest time of any media message.
-    latest: Option<u32>,
     /// What could not be read.
     pub(super) unread: Unread,
 }
@@ -142,10 +54,8 @@ impl Assembler {
     /// At the first chunk of a connection.
     pub(super) fn new() -> Self {
         Self {
-            chunk_size: DEFAULT_CHUNK_SIZE,
-            fits: None,
+            known: Known::default(),
             size_doubted: false,
-            streams: Vec::new(),
             pending: Vec::new(),
             pending_at: NOWHERE,
             open: None,
@@ -154,15 +64,13 @@ impl Assembler {
             work: Work::default(),
             trusted: TRUST,
             intact: true,
-            latest: None,
             unread: Unread::default(),
         }
     }
 
     /// Somewhere in a connection: chunk size, chunk streams and times are not known.
     pub(super) fn in_the_middle() -> Self {
-        let unknown = Self { chunk_size: UNLIMITED, fits: Some(0), ..Self::new() };
-        let mut this = Self { trusted: 0, intact: false, ..unknown };
+        let mut this = Self { known: Known::nothing(), trusted: 0, intact: false, ..Self::new() };
         this.lose_sync();
         this
     }
@@ -170,9 +78,9 @@ impl Assembler {
     /// Memory held, in bytes.
     pub(super) fn weight(&self) -> usize {
         let scanner = self.scanner.as_ref().map_or(0, |scanner| scanner.weight());
-        let streams = self.streams.capacity().saturating_mul(size_of::<Chunked>());
+        let streams = self.known.streams.capacity().saturating_mul(size_of::<Chunked>());
         let held = scanner.saturating_add(streams).saturating_add(self.pending.capacity());
-        self.streams.iter().fold(held, |n, stream| n.saturating_add(stream.body.weight()))
+        self.known.streams.iter().fold(held, |n, stream| n.saturating_add(stream.body.weight()))
     }
 
     /// Takes the next bytes of the stream.
@@ -193,10 +101,10 @@ impl Assembler {
         let mut rest = bytes;
         loop {
             if self.scanner.is_some() {
-                let at = advance(at, bytes.len().saturating_sub(rest.len()));
+                let at = at.further(bytes.len().saturating_sub(rest.len()));
                 return self.scan(at, rest, false);
             }
-            let here = advance(at, bytes.len().saturating_sub(rest.len()));
+            let here = at.further(bytes.len().saturating_sub(rest.len()));
             if let Some((index, left)) = self.open {
                 if rest.is_empty() {
                     return;
@@ -212,7 +120,7 @@ impl Assembler {
                 }
                 // What the header took too much comes first.
                 if self.again.len() > before {
-                    let here = advance(at, bytes.len().saturating_sub(rest.len()));
+                    let here = at.further(bytes.len().saturating_sub(rest.len()));
                     self.again.insert(1, (here, rest.to_vec()));
                     return;
                 }
@@ -229,14 +137,14 @@ impl Assembler {
             // No header can be confirmed across the hole. Where packets are cut short there is one hole after the
             // other, and a good header right behind a hole has to do.
             scanner.work = self.work;
-            let well = scanner.begins_well(self);
+            let well = scanner.begins_well(&self.known);
             self.work = scanner.work;
             let Some(length) = well else {
                 self.unread.bytes = self.unread.bytes.saturating_add(scanner.discard());
                 self.scanner = Some(scanner);
                 return;
             };
-            self.fits = self.fits.map(|fits| fits.max(length));
+            self.known.fits = self.known.fits.map(|fits| fits.max(length));
             scanner.drain(0, |at, bytes| self.again.push_back((at, bytes.to_vec())));
             self.read_again(sink);
             if let Some(scanner) = &mut self.scanner {
@@ -248,7 +156,7 @@ impl Assembler {
         while let Some((index, left)) = self.open {
             let skipped = left.min(len);
             len = len.saturating_sub(skipped);
-            let Some(stream) = self.streams.get_mut(index) else { break };
+            let Some(stream) = self.known.streams.get_mut(index) else { break };
             stream.body.lose(skipped);
             let rest = left.saturating_sub(skipped);
             if rest > 0 {
@@ -296,11 +204,11 @@ impl Assembler {
         let basic = pending.first().map_or(0, |first| Basic::size_of(*first));
         if let (Some(rest), Ok(header)) = (pending.get(basic..), Basic::decode(&mut Cursor::new(&pending)))
             && header.fmt == 3
-            && let Some(index) = self.streams.iter().position(|s| s.csid == header.csid)
-            && self.streams.get(index).is_some_and(|s| s.open)
+            && let Some(index) = self.known.streams.iter().position(|s| s.csid == header.csid)
+            && self.known.streams.get(index).is_some_and(|s| s.open)
         {
             self.open_chunk(index);
-            let at = advance(self.pending_at, basic);
+            let at = self.pending_at.further(basic);
             if let Some((index, left)) = self.open
                 && left == rest.len() as u64
             {
@@ -309,28 +217,8 @@ impl Assembler {
         }
     }
 
-    /// Chunk streams and whether a message of theirs is under way, for the search after a hole.
-    pub(super) fn streams(&self) -> &[Chunked] {
-        &self.streams
-    }
-
-    /// The state of a chunk stream.
-    pub(super) fn stream(&self, csid: u32) -> Option<&Chunked> {
-        self.streams.iter().find(|s| s.csid == csid)
-    }
-
-    /// The chunk size, where it is known.
-    pub(super) fn known_size(&self) -> Option<u32> {
-        self.fits.is_none().then_some(self.chunk_size)
-    }
-
-    /// The latest time of any media message.
-    pub(super) fn latest(&self) -> Option<u32> {
-        self.latest
-    }
-
     fn payload(&mut self, index: usize, left: u64, now: &[u8], at: At, sink: &mut impl Sink) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
+        let Some(stream) = self.known.streams.get_mut(index) else { return };
         stream.body.push(stream.type_id, now);
         sink.payload(at, stream.csid, now);
         stream.wire_bytes = stream.wire_bytes.saturating_add(now.len() as u64);
@@ -376,7 +264,7 @@ impl Assembler {
             Ok(Some(used)) if used < pending.len() => {
                 // Bytes that could have been an extended timestamp were payload.
                 let tail = pending.get(used..).unwrap_or_default();
-                self.again.push_front((advance(at, used), tail.to_vec()));
+                self.again.push_front((at.further(used), tail.to_vec()));
             }
             Ok(Some(_)) => {
                 self.pending = pending;
@@ -415,8 +303,8 @@ impl Assembler {
     /// True where the bytes behind a format 3 header could still be a repeated extended timestamp.
     fn may_be_extended(&self, bytes: &[u8], basic: usize) -> bool {
         let Ok(header) = Basic::decode(&mut Cursor::new(bytes)) else { return false };
-        let Some(stream) = self.streams.iter().find(|s| s.csid == header.csid) else { return false };
-        let Some(field) = stream.extended_field() else { return false };
+        let Some(stream) = self.known.streams.iter().find(|s| s.csid == header.csid) else { return false };
+        let Some(field) = stream.extended else { return false };
         let here = bytes.get(basic..).unwrap_or_default();
         let here = here.get(..here.len().min(4)).unwrap_or_default();
         // A message of its own may carry its own time, which cannot be foreseen.
@@ -431,20 +319,20 @@ impl Assembler {
         let mut c = Cursor::based(bytes, at.offset);
         let basic = Basic::decode(&mut c)?;
         let mut header = MessageHeader::decode(&mut c, basic.fmt)?;
-        let index = match self.streams.iter().position(|s| s.csid == basic.csid) {
+        let index = match self.known.streams.iter().position(|s| s.csid == basic.csid) {
             Some(index) => index,
             // What the capture lacks may have said what this header leaves out.
             None if basic.fmt > 1 && !self.intact => return Ok(None),
             None => self.first_chunk(at, &basic, &header, sink)?,
         };
-        let latest = self.latest.unwrap_or(0);
-        let Some(stream) = self.streams.get_mut(index) else { return Ok(None) };
+        let latest = self.known.latest.unwrap_or(0);
+        let Some(stream) = self.known.streams.get_mut(index) else { return Ok(None) };
         if basic.fmt == 3 && stream.interrupted {
             // How much is left of the message that the hole cut is not known.
             return Ok(None);
         }
         if basic.fmt == 3
-            && let Some(field) = stream.extended_field()
+            && let Some(field) = stream.extended
         {
             header.time = stream.repeated_time(c.peek(), field);
             if header.time.is_some() {
@@ -456,9 +344,9 @@ impl Assembler {
         }
         let continues = stream.open && stream.continues(basic.fmt, &header);
         let length = header.length.unwrap_or(stream.length);
-        let unsure = match self.fits {
+        let unsure = match self.known.fits {
             Some(fits) => length > fits.max(DEFAULT_CHUNK_SIZE),
-            None => self.size_doubted && length > self.chunk_size,
+            None => self.size_doubted && length > self.known.chunk_size,
         };
         if !continues && (unsure || stream.stale && basic.fmt > 1) {
             return Ok(None);
@@ -481,7 +369,7 @@ impl Assembler {
         sink.chunk(at, &basic, bytes.get(..c.position()).unwrap_or_default(), continues);
         self.trusted = self.trusted.saturating_add(1);
         self.open_chunk(index);
-        if self.streams.get(index).is_some_and(|s| s.length == 0) {
+        if self.known.streams.get(index).is_some_and(|s| s.length == 0) {
             self.open = None;
             self.finish(index, at, sink);
         }
@@ -517,24 +405,24 @@ impl Assembler {
         if !self.intact && self.trusted < TRUST && basic.size > 1 {
             return Err(Error::value(at.offset, "csid", "one that was used before", u64::from(basic.csid)));
         }
-        if self.streams.len() >= MAX_STREAMS {
-            let got = self.streams.len().saturating_add(1) as u64;
+        if self.known.streams.len() >= MAX_STREAMS {
+            let got = self.known.streams.len().saturating_add(1) as u64;
             let error = Error::too_large(at.offset, "chunk streams", MAX_STREAMS as u64, got);
             sink.trouble(Trouble { at, error: error.clone(), what: What::Bound });
             return Err(error);
         }
-        self.streams.push(Chunked::new(basic.csid, at));
-        Ok(self.streams.len().saturating_sub(1))
+        self.known.streams.push(Chunked::new(basic.csid, at));
+        Ok(self.known.streams.len().saturating_sub(1))
     }
 
     fn open_chunk(&mut self, index: usize) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
+        let Some(stream) = self.known.streams.get_mut(index) else { return };
         let rest = u64::from(stream.length).saturating_sub(stream.body.passed);
-        self.open = Some((index, rest.min(u64::from(self.chunk_size))));
+        self.open = Some((index, rest.min(u64::from(self.known.chunk_size))));
     }
 
     fn finish(&mut self, index: usize, at: At, sink: &mut impl Sink) {
-        let Some(stream) = self.streams.get_mut(index) else { return };
+        let Some(stream) = self.known.streams.get_mut(index) else { return };
         stream.open = false;
         if stream.body.lost > 0 {
             self.unread.damaged = self.unread.damaged.saturating_add(1);
@@ -553,7 +441,7 @@ impl Assembler {
             done_ns: at.ready_ns,
         };
         if matches!(message.type_id, kind::AUDIO | kind::VIDEO) && stream.based {
-            self.latest = Some(message.timestamp);
+            self.known.latest = Some(message.timestamp);
         }
         sink.message(&message);
         let control = (message.type_id, message.body.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)));
@@ -561,9 +449,9 @@ impl Assembler {
         stream.body.release();
         match control {
             (kind::SET_CHUNK_SIZE, Some(size)) if (1..=MAX_CHUNK_SIZE).contains(&size) => {
-                self.chunk_size = size;
+                self.known.chunk_size = size;
                 self.size_doubted = false;
-                self.fits = None;
+                self.known.fits = None;
             }
             (kind::SET_CHUNK_SIZE, Some(size)) => {
                 let problem = Problem::Value { want: "1 to 0x7FFFFFFF", got: u64::from(size) };
@@ -572,7 +460,7 @@ impl Assembler {
                 sink.trouble(Trouble { at: first, error, what: What::ChunkSize });
             }
             (kind::ABORT, Some(csid)) => {
-                if let Some(stream) = self.streams.iter_mut().find(|s| s.csid == csid) {
+                if let Some(stream) = self.known.streams.iter_mut().find(|s| s.csid == csid) {
                     stream.open = false;
                     stream.body.begin(0);
                 }
@@ -592,18 +480,18 @@ impl Assembler {
 
     /// Takes over what a run found out about headers that leave it out.
     fn vouch(&mut self, said: &Said, at: At) {
-        let index = self.streams.iter().position(|s| s.csid == said.csid);
-        if index.is_none() && self.streams.len() < MAX_STREAMS {
-            self.streams.push(Chunked::untimed(said.csid, at));
+        let index = self.known.streams.iter().position(|s| s.csid == said.csid);
+        if index.is_none() && self.known.streams.len() < MAX_STREAMS {
+            self.known.streams.push(Chunked::untimed(said.csid, at));
         }
-        let index = index.unwrap_or(self.streams.len().saturating_sub(1));
-        if let Some(stream) = self.streams.get_mut(index).filter(|s| s.csid == said.csid) {
-            stream.resume(said);
+        let index = index.unwrap_or(self.known.streams.len().saturating_sub(1));
+        if let Some(stream) = self.known.streams.get_mut(index).filter(|s| s.csid == said.csid) {
+            said.resume(stream);
         }
     }
 
     fn lose_sync(&mut self) {
-        for stream in &mut self.streams {
+        for stream in &mut self.known.streams {
             stream.interrupted |= stream.open;
             stream.stale = true;
         }
@@ -624,17 +512,17 @@ impl Assembler {
         self.unread.bytes = self.unread.bytes.saturating_add(scanner.push(at, bytes));
         self.work.spend(bytes.len() as u64);
         scanner.work = self.work;
-        let found = scanner.find(self, last);
+        let found = scanner.find(&self.known, last);
         self.work = scanner.work;
         match found {
             None => self.scanner = Some(scanner),
             Some(Found { position, chunk_size, fits, split, brief }) => {
                 if position > 0 {
-                    self.streams.iter_mut().for_each(|s| s.interrupted |= s.open);
+                    self.known.streams.iter_mut().for_each(|s| s.interrupted |= s.open);
                 }
-                self.chunk_size = chunk_size;
+                self.known.chunk_size = chunk_size;
                 self.size_doubted &= !split;
-                self.fits = (chunk_size == UNLIMITED).then_some(fits.max(self.fits.unwrap_or(0)));
+                self.known.fits = (chunk_size == UNLIMITED).then_some(fits.max(self.known.fits.unwrap_or(0)));
                 self.unread.bytes = self.unread.bytes.saturating_add(position as u64);
                 let at = scanner.place(position);
                 brief.iter().for_each(|said| self.vouch(said, at));
@@ -647,11 +535,6 @@ impl Assembler {
     }
 }
 
-/// Message types that RTMP defines.
-pub(super) fn known_type(type_id: u8) -> bool {
-    matches!(type_id, 1..=6 | 8 | 9 | 15..=20 | 22)
-}
-
 /// A type that RTMP does not define is a message all the same where the rest of its header is modest; a header
 /// of zeros is none.
 fn tolerable(header: &MessageHeader) -> bool {
@@ -662,9 +545,4 @@ fn tolerable(header: &MessageHeader) -> bool {
 fn unknown_type(at: At, basic: &Basic, header: &MessageHeader) -> Error {
     let at = at.offset.saturating_add(u64::from(basic.size)).saturating_add(6);
     Error::value(at, "message type id", "a type that RTMP defines", u64::from(header.type_id.unwrap_or(0)))
-}
-
-/// The place `bytes` further on in the same packet.
-pub(super) fn advance(at: At, bytes: usize) -> At {
-    At { offset: at.offset.saturating_add(bytes as u64), ..at }
 }

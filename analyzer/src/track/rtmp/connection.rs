@@ -6,10 +6,10 @@ use wire::amf0::{self, Amf0};
 use wire::flv::file::{self, TagHeader};
 use wire::rtmp::message::{Command, kind};
 
-use super::chunks::Message;
 use super::declared::{self, Metadata};
 use super::direction;
 use super::media::{Media, Structure, Unreadable};
+use super::message::Message;
 use crate::finding::{Note, Notes};
 use crate::flow::At;
 use crate::rules::{Panel, rtmp as rules};

@@ -2,7 +2,7 @@
 
 use wire::rtmp::message::kind;
 
-use super::chunks::Message;
+use super::message::Message;
 
 /// Commands that clients send: those of NetConnection and NetStream (RTMP 1.0 §7.2), and what encoders and players add.
 const OF_CLIENTS: [&str; 22] = [

@@ -3,7 +3,8 @@
 use wire::rtmp::chunk::{Basic, MessageHeader};
 use wire::rtmp::message::kind;
 
-use super::chunks::{Assembler, known_type};
+use super::known::Known;
+use super::message::known_type;
 use super::overlay::Overlay;
 
 /// How far a time may lie from the latest one, in milliseconds.
@@ -14,19 +15,14 @@ const CONTROL: u32 = 2;
 const MAX_MESSAGE: u32 = 8 << 20;
 
 /// How many bits of chance a header agrees with; none where it disagrees.
-pub(super) fn evidence(
-    assembler: &Assembler,
-    seen: &Overlay,
-    basic: &Basic,
-    header: &MessageHeader,
-) -> Option<u32> {
-    let known = assembler.stream(basic.csid);
+pub(super) fn evidence(known: &Known, seen: &Overlay, basic: &Basic, header: &MessageHeader) -> Option<u32> {
+    let stream = known.stream(basic.csid);
     let in_run = seen.rest(basic.csid);
     // Inside a message of the run only its continuation may come on that chunk stream.
     if basic.fmt != 3 && in_run.is_some_and(|(_, rest)| rest > 0) {
         return None;
     }
-    let mut bits: u32 = if known.is_some() || in_run.is_some() { 5 } else { 0 };
+    let mut bits: u32 = if stream.is_some() || in_run.is_some() { 5 } else { 0 };
     if let Some(length) = header.length {
         if length > MAX_MESSAGE {
             return None;
@@ -36,7 +32,7 @@ pub(super) fn evidence(
     if let Some(type_id) = header.type_id {
         // Control messages have a fixed length, commands a modest one.
         let length = header.length.unwrap_or(0);
-        let same = known.is_some_and(|s| s.type_id == type_id);
+        let same = stream.is_some_and(|s| s.type_id == type_id);
         let control = basic.csid == CONTROL || same;
         let fits = match type_id {
             kind::SET_CHUNK_SIZE | kind::ABORT | kind::ACK | kind::WINDOW_ACK_SIZE => control && length == 4,
@@ -54,11 +50,11 @@ pub(super) fn evidence(
         0 => {
             let id = header.stream_id.unwrap_or(0);
             // Servers count message streams from 1, and most connections have one.
-            if id > 1 && !assembler.streams().iter().any(|s| s.stream_id == id) && id > 16 {
+            if id > 1 && !known.streams.iter().any(|s| s.stream_id == id) && id > 16 {
                 return None;
             }
             bits = bits.saturating_add(if id > 1 { 20 } else { 24 });
-            if let Some(latest) = assembler.latest() {
+            if let Some(latest) = known.latest {
                 // Servers send their own messages with time 0.
                 if !header.time.is_some_and(|time| time == 0 || near(time, latest)) {
                     return None;
@@ -81,7 +77,7 @@ pub(super) fn evidence(
         _ => match in_run {
             // A continuation of this run's own message is foreseen exactly.
             Some((_, rest)) => bits = if rest > 0 { 7 } else { 5 },
-            None => bits = if known.is_some() { 5 } else { 0 },
+            None => bits = if stream.is_some() { 5 } else { 0 },
         },
     }
     Some(bits)

@@ -3,8 +3,9 @@
 
 use wire::rtmp::chunk::Basic;
 
-use super::chunks::{self, Assembler, Message, Sink, Trouble, What};
+use super::chunks::Assembler;
 use super::handshake::Half;
+use super::message::{Message, Sink, Trouble, What};
 use crate::flow::{At, ConnInfo, Dir};
 
 /// Pieces of the handshake.
@@ -137,7 +138,7 @@ impl Follower {
             shake(dir == client, began, at, bytes.get(..shaken).unwrap_or_default(), events);
         }
         let mut teller = Teller { events, messages: 0, desync: false };
-        side.chunks.data(chunks::advance(at, shaken), rest, &mut teller);
+        side.chunks.data(at.further(shaken), rest, &mut teller);
         let (messages, desync) = (teller.messages, teller.desync);
         self.certain |= messages > 0;
         if desync && !self.certain && !self.join_late(bytes) {
@@ -182,7 +183,7 @@ fn shake(client: bool, began: u64, at: At, bytes: &[u8], events: &mut impl Event
         }
     }
     if !second.is_empty() {
-        events.shaking(chunks::advance(at, first.len()), second);
+        events.shaking(at.further(first.len()), second);
         if end >= super::handshake::LENGTH {
             events.shaken(Shake::C2);
         }

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use wire::rtmp::chunk::Basic;
 
-use super::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
+use super::chunks::Assembler;
+use super::message::{Message, Sink, Trouble, Unread, What};
 use super::real::{Stream, connections};
 use crate::flow::At;
 

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::chunks::{Assembler, Message, Sink, Trouble};
+use super::chunks::Assembler;
+use super::message::{Message, Sink, Trouble};
 use super::work::{AT_END, EACH, STORE};
 use super::{MAX_LOOKED, PORT, Tracker, Verdict};
 use crate::flow::{At, ConnInfo, Dir};

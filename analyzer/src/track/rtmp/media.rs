@@ -7,8 +7,8 @@ use wire::flv::{
 };
 use wire::{Cursor, Error};
 
-use super::chunks::Message;
 use super::declared;
+use super::message::Message;
 use crate::track::{CodecInfo, Stats};
 
 /// Tracks followed in one stream.

@@ -17,9 +17,11 @@ mod handshake;
 mod holes;
 #[cfg(test)]
 mod hostile;
+mod known;
 mod laid;
 mod likely;
 mod media;
+mod message;
 mod overlay;
 #[cfg(test)]
 mod real;
@@ -34,9 +36,10 @@ mod work;
 
 use std::net::SocketAddr;
 
-use self::chunks::{Assembler, Message, Sink, Trouble, Unread, What};
+use self::chunks::Assembler;
 use self::connection::Connection;
 use self::handshake::Half;
+use self::message::{Message, Sink, Trouble, Unread, What};
 use crate::finding::Note;
 use crate::flow::{At, ConnInfo, ConnStats, Dir, End, Missing};
 use crate::rules::Judged;
@@ -255,7 +258,7 @@ impl Tracker {
             self.verdict = Verdict::Other;
             return;
         }
-        let at = chunks::advance(at, bytes.len().saturating_sub(rest.len()));
+        let at = at.further(bytes.len().saturating_sub(rest.len()));
         let from_client = dir == client;
         let echoed = side.hello.echoes(&peer.hello) || peer.hello.echoes(&side.hello);
         let Side { chunks, messages, .. } = side;

@@ -21,6 +21,22 @@ pub(super) struct Said {
     pub(super) brief: bool,
 }
 
+impl Said {
+    /// A chunk stream goes on behind a loss with what was found out about its messages.
+    pub(super) fn resume(&self, stream: &mut Chunked) {
+        stream.length = self.length;
+        stream.type_id = self.type_id;
+        if let (None, Some(time)) = (stream.extended, self.extended) {
+            stream.extended = Some(time);
+            stream.timestamp = time;
+            stream.timed = true;
+        }
+        stream.open = false;
+        stream.interrupted = false;
+        stream.stale = false;
+    }
+}
+
 /// True for an extended time of a message that may come next.
 fn is_next(time: u32, before: u32) -> bool {
     time >= EXTENDED && time.wrapping_sub(before) < NEAR_MS
@@ -65,7 +81,7 @@ impl Overlay {
         let four = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
         let Some(said) = self.said(basic.csid) else {
             let stream = known?;
-            let field = stream.extended_field()?;
+            let field = stream.extended?;
             return (four == field || !stream.open && is_next(four, stream.timestamp)).then_some(four);
         };
         let field = said.extended?;

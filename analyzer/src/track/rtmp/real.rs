@@ -29,7 +29,7 @@ impl Handler for Streams {
         if skip < bytes.len() {
             let [up, down] = &mut self.all.get_mut(&conn).unwrap().1;
             let stream = if dir == Dir::AToB { up } else { down };
-            stream.push((super::chunks::advance(at, skip), bytes[skip..].to_vec()));
+            stream.push((at.further(skip), bytes[skip..].to_vec()));
         }
     }
 

@@ -7,12 +7,12 @@
 use wire::Cursor;
 use wire::rtmp::chunk::{Basic, MessageHeader};
 
-use super::chunks::Assembler;
 use super::evidence::evidence;
+use super::known::{Known, UNLIMITED};
 use super::likely::{Guess, body};
 use super::overlay::{Overlay, Said};
 use super::signs::{self, LOOK, Signs};
-use super::walk::{CHUNK_SIZES, Ground, Run, UNLIMITED};
+use super::walk::{CHUNK_SIZES, Ground, Run};
 use super::work::Work;
 use crate::flow::At;
 
@@ -143,7 +143,7 @@ impl Scanner {
     }
 
     /// Looks for the first position from which the headers agree. `last` says that no more bytes will come.
-    pub(super) fn find(&mut self, assembler: &Assembler, last: bool) -> Option<Found> {
+    pub(super) fn find(&mut self, known: &Known, last: bool) -> Option<Found> {
         self.signs.look(&self.bytes, last);
         if last {
             self.work.end();
@@ -152,8 +152,8 @@ impl Scanner {
             return None;
         }
         let len = self.bytes.len();
-        if let Some(found) = self.retry(assembler, last, |run| last || run.need <= len) {
-            return Some(self.better(assembler, found));
+        if let Some(found) = self.retry(known, last, |run| last || run.need <= len) {
+            return Some(self.better(known, found));
         }
         // Only other signs make a difference.
         let signs = self.signs.count();
@@ -163,8 +163,8 @@ impl Scanner {
             while !self.work.is_used_up()
                 && let Some(position) = doubted.next()
             {
-                if let Some(found) = self.test(assembler, position, last) {
-                    return Some(self.better(assembler, found));
+                if let Some(found) = self.test(known, position, last) {
+                    return Some(self.better(known, found));
                 }
             }
             self.doubted.extend(doubted);
@@ -175,26 +175,26 @@ impl Scanner {
                 break;
             }
             self.tested = self.tested.saturating_add(1);
-            if let Some(found) = self.test(assembler, position, last) {
-                return Some(self.better(assembler, found));
+            if let Some(found) = self.test(known, position, last) {
+                return Some(self.better(known, found));
             }
         }
         None
     }
 
     /// Tries the runs that may begin at a position.
-    fn test(&mut self, assembler: &Assembler, position: usize, last: bool) -> Option<Found> {
+    fn test(&mut self, known: &Known, position: usize, last: bool) -> Option<Found> {
         let sure = self.exact && position == 0;
         let here = self.bytes.get(position..).unwrap_or_default();
-        let known = here.first().is_some_and(|first| match first & 0x3f {
-            0 | 1 => !assembler.streams().is_empty(),
-            csid => assembler.stream(u32::from(csid)).is_some(),
+        let is_known = here.first().is_some_and(|first| match first & 0x3f {
+            0 | 1 => !known.streams.is_empty(),
+            csid => known.stream(u32::from(csid)).is_some(),
         });
-        if !sure && !signs::may_begin(here, known) {
+        if !sure && !signs::may_begin(here, is_known) {
             return None;
         }
         self.work.spend(PLACE);
-        let bits = match self.begins(assembler, position, last) {
+        let bits = match self.begins(known, position, last) {
             Some(bits) => bits,
             None if sure => 0,
             None => {
@@ -204,18 +204,18 @@ impl Scanner {
                 return None;
             }
         };
-        let current = assembler.known_size();
+        let current = known.size();
         let others = CHUNK_SIZES.iter().copied().filter(|size| Some(*size) != current);
         let any = (bits >= ENOUGH_ALONE).then_some(ANY);
         let mut sizes = current.into_iter().chain(others).chain([UNLIMITED]).chain(any);
-        sizes.find_map(|chunk_size| self.attempt(assembler, position, chunk_size, last))
+        sizes.find_map(|chunk_size| self.attempt(known, position, chunk_size, last))
     }
 
     /// A run that waits and begins earlier, or goes on with a likelier chunk size, may have what it needs by now.
-    fn better(&mut self, assembler: &Assembler, found: Found) -> Found {
-        let this = rank(assembler, found.position, found.chunk_size);
-        let better = |run: &Waiting| rank(assembler, run.position, run.chunk_size) < this;
-        let found = self.retry(assembler, false, better).unwrap_or(found);
+    fn better(&mut self, known: &Known, found: Found) -> Found {
+        let this = rank(known, found.position, found.chunk_size);
+        let better = |run: &Waiting| rank(known, run.position, run.chunk_size) < this;
+        let found = self.retry(known, false, better).unwrap_or(found);
         // Where the chunks are known to go on less has to speak for what stands before.
         let before: Vec<usize> = self.doubted.iter().copied().filter(|at| *at < found.position).collect();
         let mut steps = 0u64;
@@ -224,7 +224,7 @@ impl Scanner {
                 return None;
             }
             let goal = Some(found.position);
-            let ground = Ground { goal, ..self.ground(assembler, found.chunk_size, false) };
+            let ground = Ground { goal, ..self.ground(known, found.chunk_size, false) };
             let (run, more) = ground.run(position);
             steps = steps.saturating_add(more);
             let Run::True { fits, mut brief, .. } = run else { return None };
@@ -241,42 +241,31 @@ impl Scanner {
     }
 
     /// Tries the runs that wait and are `ready`, the best first.
-    fn retry(
-        &mut self,
-        assembler: &Assembler,
-        last: bool,
-        ready: impl Fn(&Waiting) -> bool,
-    ) -> Option<Found> {
+    fn retry(&mut self, known: &Known, last: bool, ready: impl Fn(&Waiting) -> bool) -> Option<Found> {
         if !self.waiting.iter().any(&ready) {
             return None;
         }
         let (mut old, kept): (Vec<_>, _) = std::mem::take(&mut self.waiting).into_iter().partition(ready);
         self.waiting = kept;
-        old.sort_by_key(|run| rank(assembler, run.position, run.chunk_size));
+        old.sort_by_key(|run| rank(known, run.position, run.chunk_size));
         let mut old = old.into_iter();
-        let found = old.find_map(|run| self.attempt(assembler, run.position, run.chunk_size, last));
+        let found = old.find_map(|run| self.attempt(known, run.position, run.chunk_size, last));
         self.waiting.extend(old);
         found
     }
 
-    fn attempt(
-        &mut self,
-        assembler: &Assembler,
-        position: usize,
-        chunk_size: u32,
-        last: bool,
-    ) -> Option<Found> {
+    fn attempt(&mut self, known: &Known, position: usize, chunk_size: u32, last: bool) -> Option<Found> {
         if self.work.is_used_up() {
             self.wait(Waiting { position, chunk_size, need: 0 });
             return None;
         }
         if chunk_size == ANY {
-            return self.search(assembler, position, last);
+            return self.search(known, position, last);
         }
-        match self.run(assembler, position, chunk_size, last) {
+        match self.run(known, position, chunk_size, last) {
             Run::True { fits, split, brief } => {
                 // Without a message in several chunks only a size that was known before is more than a lower bound.
-                let sure = split || chunk_size == UNLIMITED || assembler.known_size() == Some(chunk_size);
+                let sure = split || chunk_size == UNLIMITED || known.size() == Some(chunk_size);
                 return sure.then_some(Found { position, chunk_size, fits, split, brief });
             }
             Run::Open(need) => self.wait(Waiting { position, chunk_size, need }),
@@ -286,7 +275,7 @@ impl Scanner {
     }
 
     /// Tries every chunk size that would put a continuation header into the first message.
-    fn search(&mut self, assembler: &Assembler, position: usize, last: bool) -> Option<Found> {
+    fn search(&mut self, known: &Known, position: usize, last: bool) -> Option<Found> {
         let mut c = Cursor::new(self.bytes.get(position..)?);
         let basic = Basic::decode(&mut c).ok().filter(|basic| basic.csid < 64)?;
         let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
@@ -310,7 +299,7 @@ impl Scanner {
                 break;
             }
             let chunk_size = u32::try_from(size).ok()?;
-            match self.run(assembler, position, chunk_size, last) {
+            match self.run(known, position, chunk_size, last) {
                 Run::True { fits, split: true, brief } => {
                     return Some(Found { position, chunk_size, fits, split: true, brief });
                 }
@@ -326,15 +315,15 @@ impl Scanner {
         None
     }
 
-    fn run(&mut self, assembler: &Assembler, position: usize, chunk_size: u32, last: bool) -> Run {
-        let (run, steps) = self.ground(assembler, chunk_size, last).run(position);
+    fn run(&mut self, known: &Known, position: usize, chunk_size: u32, last: bool) -> Run {
+        let (run, steps) = self.ground(known, chunk_size, last).run(position);
         self.work.spend(steps);
         run
     }
 
-    fn ground<'a>(&'a self, assembler: &'a Assembler, chunk_size: u32, last: bool) -> Ground<'a> {
+    fn ground<'a>(&'a self, known: &'a Known, chunk_size: u32, last: bool) -> Ground<'a> {
         let Self { bytes, signs, exact, .. } = self;
-        Ground { assembler, bytes, signs, chunk_size, exact: *exact, last, goal: None }
+        Ground { known, bytes, signs, chunk_size, exact: *exact, last, goal: None }
     }
 
     fn wait(&mut self, run: Waiting) {
@@ -349,7 +338,7 @@ impl Scanner {
         let index = self.pieces.partition_point(|(start, _)| *start <= position).saturating_sub(1);
         let nowhere = At { time_ns: 0, frame: 0, offset: 0, ready_ns: 0 };
         let (start, at) = self.pieces.get(index).copied().unwrap_or((0, nowhere));
-        super::chunks::advance(at, position.saturating_sub(start))
+        at.further(position.saturating_sub(start))
     }
 
     /// Hands the bytes from `position` on to `to`, piece by piece.
@@ -360,17 +349,17 @@ impl Scanner {
             if let Some(bytes) = self.bytes.get(from..end)
                 && !bytes.is_empty()
             {
-                to(super::chunks::advance(*at, from.saturating_sub(*start)), bytes);
+                to(at.further(from.saturating_sub(*start)), bytes);
             }
         }
     }
 
     /// The length of the message whose header the first bytes are, if there is much evidence for it and nothing behind
     /// it speaks against it.
-    pub(super) fn begins_well(&mut self, assembler: &Assembler) -> Option<u32> {
-        self.begins(assembler, 0, false).filter(|bits| *bits >= ENOUGH_ALONE)?;
-        let chunk_size = assembler.known_size().unwrap_or(UNLIMITED);
-        if self.run(assembler, 0, chunk_size, false) == Run::Wrong {
+    pub(super) fn begins_well(&mut self, known: &Known) -> Option<u32> {
+        self.begins(known, 0, false).filter(|bits| *bits >= ENOUGH_ALONE)?;
+        let chunk_size = known.size().unwrap_or(UNLIMITED);
+        if self.run(known, 0, chunk_size, false) == Run::Wrong {
             return None;
         }
         let mut c = Cursor::new(&self.bytes);
@@ -379,45 +368,45 @@ impl Scanner {
     }
 
     /// A cheap look at the first header: a run begins where a message begins. The evidence of that header.
-    fn begins(&self, assembler: &Assembler, position: usize, last: bool) -> Option<u32> {
-        let (basic, bits) = self.first(assembler, position, last)?;
+    fn begins(&self, known: &Known, position: usize, last: bool) -> Option<u32> {
+        let (basic, bits) = self.first(known, position, last)?;
         // The last byte of a message may look like the first one of a longer basic header: the shorter one is meant.
-        let unheard = basic.size > 1 && assembler.stream(basic.csid).is_none();
+        let unheard = basic.size > 1 && known.stream(basic.csid).is_none();
         let shorter = || {
             (1..basic.size).any(|skip| {
-                let there = self.first(assembler, position.saturating_add(usize::from(skip)), last);
+                let there = self.first(known, position.saturating_add(usize::from(skip)), last);
                 there.is_some_and(|(other, more)| other.fmt == basic.fmt && more >= bits)
             })
         };
         (!unheard || !shorter()).then_some(bits)
     }
 
-    fn first(&self, assembler: &Assembler, position: usize, last: bool) -> Option<(Basic, u32)> {
+    fn first(&self, known: &Known, position: usize, last: bool) -> Option<(Basic, u32)> {
         let mut c = Cursor::new(self.bytes.get(position..)?);
         let basic = Basic::decode(&mut c).ok()?;
         let header = MessageHeader::decode(&mut c, basic.fmt).ok()?;
-        let bits = evidence(assembler, &Overlay::default(), &basic, &header)?;
-        let known = assembler.stream(basic.csid);
+        let bits = evidence(known, &Overlay::default(), &basic, &header)?;
         if let (Some(type_id), Some(length)) = (header.type_id, header.length) {
             return Some((basic, bits.saturating_add(body(type_id, length, c.peek())?)));
         }
         // Nothing but the body speaks for a header that says nothing.
         let as_known = known
+            .stream(basic.csid)
             .filter(|stream| basic.fmt == 2 || !stream.open)
             .and_then(|stream| body(stream.type_id, stream.length, c.peek()))
             .filter(|bits| basic.fmt == 2 || *bits >= 12);
         let inside = as_known.or_else(|| {
             let (Guess { type_id, bits }, _) = signs::guess_timed(basic.fmt, c.peek())?;
-            self.ground(assembler, UNLIMITED, last).is_heard(basic.csid, type_id, bits).then_some(bits)
+            self.ground(known, UNLIMITED, last).is_heard(basic.csid, type_id, bits).then_some(bits)
         })?;
         Some((basic, bits.saturating_add(inside)))
     }
 }
 
 /// The order in which runs are tried: earlier ones first, then likelier chunk sizes.
-fn rank(assembler: &Assembler, position: usize, chunk_size: u32) -> (usize, u8) {
+fn rank(known: &Known, position: usize, chunk_size: u32) -> (usize, u8) {
     let size = match chunk_size {
-        _ if Some(chunk_size) == assembler.known_size() => 0,
+        _ if Some(chunk_size) == known.size() => 0,
         _ if CHUNK_SIZES.contains(&chunk_size) => 1,
         UNLIMITED => 2,
         _ => 3,

@@ -3,8 +3,8 @@
 use wire::Cursor;
 use wire::rtmp::chunk::{Basic, EXTENDED, MessageHeader};
 
-use super::chunks::known_type;
 use super::likely::{self, Guess, body, guess};
+use super::message::known_type;
 
 /// The longest header and the beginning of a body, in bytes.
 pub(super) const LOOK: usize = 32;

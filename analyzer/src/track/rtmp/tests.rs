@@ -6,7 +6,8 @@ use wire::amf0::Amf0;
 use wire::rtmp::chunk::{Head, write_message};
 use wire::rtmp::message::Command;
 
-use super::chunks::{Assembler, Message, Sink, Trouble, What};
+use super::chunks::Assembler;
+use super::message::{Message, Sink, Trouble, What};
 use super::*;
 
 const NS: i64 = 1_000_000;
@@ -171,7 +172,7 @@ fn a_lost_chunk_size_is_found_again() {
     // The hole takes the Set Chunk Size and a little of the picture behind it.
     let (seen, assembler) = read(&bytes, 1400, &[change..change + 300]);
     // Any size above these messages explains them; the next larger message would show a wrong one.
-    assert!(assembler.chunk_size >= 9000);
+    assert!(assembler.known.chunk_size >= 9000);
     assert_eq!(seen.messages.len(), 1 + 6 + 17);
     assert_eq!(assembler.unread.resyncs, 1);
 }
@@ -340,7 +341,7 @@ fn declared_sizes_cost_nothing() {
         bytes.extend([2; 128]);
     }
     assembler.data(at(0), &bytes, &mut seen);
-    assert_eq!(assembler.streams().len(), 512);
+    assert_eq!(assembler.known.streams.len(), 512);
     assert!(seen.trouble.contains(&What::Bound));
     assert!(seen.messages.is_empty());
 }

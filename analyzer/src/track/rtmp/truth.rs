@@ -7,7 +7,8 @@ use std::fs;
 use wire::Cursor;
 use wire::rtmp::chunk::{Basic, MessageHeader};
 
-use super::chunks::{Assembler, Message, Sink, Trouble};
+use super::chunks::Assembler;
+use super::message::{Message, Sink, Trouble};
 use super::real::{Stream, beside, connections};
 use crate::flow::At;
 

@@ -11,8 +11,8 @@ use wire::rtmp::chunk::{Basic, MessageHeader};
 use wire::rtmp::message::kind;
 
 use super::chunk_stream::Chunked;
-use super::chunks::Assembler;
 use super::evidence::evidence;
+use super::known::{Known, UNLIMITED};
 use super::laid::Laid;
 use super::likely::{self, Ends, Guess, body, guess, weak_guess};
 use super::overlay::{Overlay, Said};
@@ -49,8 +49,6 @@ const SIZES: u32 = 64;
 /// Chunk sizes in use by known programs, tried before others are looked for.
 pub(super) const CHUNK_SIZES: [u32; 14] =
     [128, 256, 512, 1024, 2048, 4096, 5000, 8192, 10_000, 16_384, 32_768, 60_000, 65_536, 131_072];
-/// A chunk size larger than any message: what a run shows in which no message is longer than a chunk.
-pub(super) const UNLIMITED: u32 = u32::MAX;
 
 /// What became of a run of headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ pub(super) enum Run {
 /// Where and with what a run is tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ground<'a> {
-    pub(super) assembler: &'a Assembler,
+    pub(super) known: &'a Known,
     pub(super) bytes: &'a [u8],
     pub(super) signs: &'a Signs,
     pub(super) chunk_size: u32,
@@ -140,12 +138,12 @@ impl Ground<'_> {
 
     /// What it costs to ask for a chunk stream, in steps.
     fn asking(&self) -> u32 {
-        let streams = u32::try_from(self.assembler.streams().len() / 8).unwrap_or(u32::MAX);
+        let streams = u32::try_from(self.known.streams.len() / 8).unwrap_or(u32::MAX);
         self.signs.cost().saturating_add(streams)
     }
 
     fn walk(&self, mut state: State, effort: &mut u32) -> Run {
-        let tries_size = self.assembler.known_size() != Some(self.chunk_size);
+        let tries_size = self.known.size() != Some(self.chunk_size);
         loop {
             let seen = u32::try_from(state.seen.len()).unwrap_or(u32::MAX);
             let cost = HEADER.saturating_add(self.asking()).saturating_add(seen);
@@ -171,12 +169,12 @@ impl Ground<'_> {
             let mut c = Cursor::new(self.bytes.get(at..).unwrap_or_default());
             let header = Basic::decode(&mut c).and_then(|b| Ok((b, MessageHeader::decode(&mut c, b.fmt)?)));
             let Ok((basic, header)) = header else { return Run::Open(at.saturating_add(18)) };
-            let Some(bits) = evidence(self.assembler, &state.seen, &basic, &header) else {
+            let Some(bits) = evidence(self.known, &state.seen, &basic, &header) else {
                 return Run::Wrong;
             };
             state.bits = state.bits.saturating_add(bits.cast_signed());
             let before = state.bits.saturating_sub(bits.cast_signed());
-            let known = self.assembler.stream(basic.csid);
+            let known = self.known.stream(basic.csid);
             // The last byte of a message may look like the first one of a longer basic header: the shorter one is meant.
             let unheard = known.is_none() && state.seen.said(basic.csid).is_none();
             if unheard && (1..basic.size).any(|skip| self.signs.is_at(at.saturating_add(usize::from(skip)))) {
@@ -261,7 +259,7 @@ impl Ground<'_> {
         if bits >= PLAIN {
             return true;
         }
-        let mut of_type = self.assembler.streams().iter().filter(|stream| stream.type_id == type_id);
+        let mut of_type = self.known.streams.iter().filter(|stream| stream.type_id == type_id);
         if of_type.clone().next().is_some() {
             return bits >= STRONG && of_type.any(|stream| stream.csid == csid);
         }
@@ -390,7 +388,7 @@ impl Ground<'_> {
                 laid.length_to(sign.at).filter(|length| !self.is_split_otherwise(&laid, sign.at, *length));
             let run = length.and_then(|length| attempt(length, cost, effort));
             // A body that goes on behind a good sign would hide a message.
-            let sure = sign.bits >= STRONG && (said || self.assembler.stream(sign.csid).is_some());
+            let sure = sign.bits >= STRONG && (said || self.known.stream(sign.csid).is_some());
             if run.is_some() || open.get().is_some() || sure || tried >= MAX_ENDS {
                 return run.unwrap_or(open.get().map_or(Run::Wrong, Run::Open));
             }

@@ -75,7 +75,7 @@ impl Framer {
         // Bytes that were kept and have to be read again before the rest, with their place in the stream.
         let mut kept: Vec<(u64, Vec<u8>)> = Vec::new();
         loop {
-            let here = crate::track::advance(at, bytes.len().saturating_sub(rest.len()));
+            let here = at.further(bytes.len().saturating_sub(rest.len()));
             if let Some((mut offset, again)) = kept.pop() {
                 let mut left = again.as_slice();
                 while !left.is_empty() {

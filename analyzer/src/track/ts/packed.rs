@@ -4,7 +4,7 @@ use media::ts::{Kind, Unit};
 use model::TrackKind;
 use wire::codec::aac::adts;
 use wire::codec::mpa;
-use wire::ts::{RATE, WRAP};
+use wire::ts::WRAP;
 
 use super::sound;
 use crate::flow::At;
@@ -241,12 +241,6 @@ fn timestamp(tag: &[u8]) -> Option<u64> {
         rest = behind.get(size..)?;
     }
     None
-}
-
-/// Ticks of 90 kHz that samples at a rate last.
-pub(super) fn ticks(samples: u64, rate: u32) -> i64 {
-    let ticks = samples.saturating_mul(u64::from(RATE)).checked_div(u64::from(rate)).unwrap_or(0);
-    i64::try_from(ticks).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use media::ts::{Kind, Unit};
 use wire::codec::aac::{adts, latm};
 use wire::codec::mpa;
+use wire::ts::RATE;
 
-use super::packed::ticks;
 use super::unit::frame;
 use crate::track::Stats;
 use crate::track::codec::{self, Hidden};
@@ -215,4 +215,10 @@ fn ac3_channels(bytes: &[u8]) -> Option<u8> {
     let lfe = word >> (12u32.saturating_sub(levels.saturating_mul(2))) & 1;
     let full = [2u8, 1, 2, 3, 3, 4, 4, 5].get(usize::from(mode)).copied()?;
     Some(full.saturating_add(u8::try_from(lfe).unwrap_or(0)))
+}
+
+/// Ticks of 90 kHz that samples at a rate last.
+pub(super) fn ticks(samples: u64, rate: u32) -> i64 {
+    let ticks = samples.saturating_mul(u64::from(RATE)).checked_div(u64::from(rate)).unwrap_or(0);
+    i64::try_from(ticks).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use wire::trace::{Field, field};
 use wire::{Cursor, Error, Problem};
 
-use super::egress::Piece;
+use super::piece::Piece;
 
 static HEADERS_LENGTH: Field =
     field("AU-headers-length", "RFC 3640 §3.2.1", "Bits of the headers that follow.");

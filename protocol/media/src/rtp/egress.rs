@@ -7,6 +7,7 @@ use wire::rtcp::{self, Block, Packet, SenderReport};
 use wire::rtp::{HEADER, Header};
 
 use super::format::{frame_step, payload_type, rtp_clock};
+use super::piece::Piece;
 use super::{aac, h264};
 use crate::clock::rescale;
 use crate::frame::{Codec, Frame, Track};
@@ -15,15 +16,6 @@ use crate::frame::{Codec, Frame, Track};
 pub const MAX_PAYLOAD: usize = 1400;
 /// Seconds from 1900, where NTP begins, to 1970.
 const NTP_EPOCH: u64 = 2_208_988_800;
-
-/// One packet's payload, which all viewers share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// The marker bit: the end of the access unit.
-    pub marker: bool,
-    /// The payload.
-    pub payload: Bytes,
-}
 
 /// Cuts a frame into payloads of at most `max` bytes; nothing where RTP cannot carry its codec. Parameter sets go before a key
 /// frame.

@@ -10,7 +10,7 @@ use wire::Cursor;
 use wire::codec::LengthPrefixed;
 use wire::codec::avc::{self, NalType};
 
-use super::egress::Piece;
+use super::piece::Piece;
 use crate::frame::Frame;
 
 const STAP_A: u8 = 24;

@@ -13,6 +13,7 @@ mod format;
 mod h264;
 mod ingest;
 mod latm;
+mod piece;
 mod reception;
 mod reorder;
 #[cfg(test)]
@@ -20,8 +21,9 @@ mod tests;
 mod timeline;
 
 pub use dts::DtsRebuilder;
-pub use egress::{Anchor, Heard, MAX_PAYLOAD, Piece, Sender, packetize};
+pub use egress::{Anchor, Heard, MAX_PAYLOAD, Sender, packetize};
 pub use format::{Format, FormatKind, describe, rtp_clock};
 pub use ingest::{Counters, Ingest, IngestConfig};
+pub use piece::Piece;
 pub use reception::Reception;
 pub use reorder::Reorder;

@@ -7,15 +7,19 @@
 //! ```
 //!
 //! Strings are told from references by the lowest bit of their U29, and shared, so that a reference costs nothing;
-//! objects stay references. Nesting and the number of values are bounded as in [`amf0`](crate::amf0), and no count on the
+//! objects stay references. Nesting and the number of values are bounded, and no count on the
 //! wire sizes an allocation.
 
 use std::sync::Arc;
 
-use crate::amf0::{MAX_DEPTH, MAX_VALUES};
 use crate::cursor::Cursor;
 use crate::error::{Error, Problem, Result};
 use crate::trace::{Field, Trace, field};
+
+/// Deepest nesting that is followed, in AMF0 as well.
+pub const MAX_DEPTH: u32 = 32;
+/// Most values that one message may hold, in AMF0 as well.
+pub const MAX_VALUES: u32 = 4096;
 
 static MARKER: Field = field("marker", "AMF3 §3.1", "type of the value that follows");
 static INTEGER: Field = field("integer", "AMF3 §3.6", "29 bits with a sign, in one to four bytes");

@@ -7,9 +7,8 @@
 
 use crate::cursor::Cursor;
 use crate::error::Result;
-use crate::flv::PAYLOAD;
 use crate::flv::fourcc::FourCc;
-use crate::flv::video::COMPOSITION;
+use crate::flv::{COMPOSITION, PAYLOAD};
 use crate::trace::{Field, Trace, field};
 
 const V2: &str = "Enhanced RTMP v2, ExVideoTagHeader and ExAudioTagHeader";

@@ -19,6 +19,13 @@ use crate::trace::{Field, field};
 /// The codec data or coded frame behind a media header.
 pub static PAYLOAD: Field = field("payload", "FLV 10.1 §E.4", "Codec configuration or a coded frame.");
 
+/// Presentation time minus decoding time.
+static COMPOSITION: Field = field(
+    "composition time",
+    "FLV 10.1 §E.4.3.1",
+    "Presentation time minus decoding time in milliseconds, signed 24 bit.",
+);
+
 /// Tag type 8, the same number as RTMP's message type.
 pub const TAG_AUDIO: u8 = 8;
 /// Tag type 9, the same number as RTMP's message type.

@@ -12,6 +12,7 @@
 
 use crate::cursor::Cursor;
 use crate::error::Result;
+use crate::flv::COMPOSITION;
 use crate::flv::enhanced::{Enhanced, PacketType, VideoPacketType};
 use crate::trace::{Field, Trace, field};
 
@@ -36,12 +37,6 @@ static AVC_TYPE: Field = field(
     "AVCPacketType",
     "FLV 10.1 §E.4.3.1",
     "0: decoder configuration, 1: NAL units, 2: end of sequence.",
-);
-/// Presentation time minus decoding time.
-pub(super) static COMPOSITION: Field = field(
-    "composition time",
-    "FLV 10.1 §E.4.3.1",
-    "Presentation time minus decoding time in milliseconds, signed 24 bit.",
 );
 
 /// FrameType.

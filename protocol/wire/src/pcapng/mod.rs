@@ -18,14 +18,14 @@
 //! number the interfaces from 0; enhanced packet blocks (EPB) carry the packets.
 
 use crate::net::LinkType;
-use crate::pcap::ByteOrder;
+use crate::pcap::{ByteOrder, MAX_RECORD};
 
 pub mod read;
 pub mod write;
 
 /// Largest block we read or write, in bytes. The format allows 4 GiB; no capture program writes packets
 /// above 256 KiB, and name resolution or secrets blocks stay far below this.
-pub const MAX_BLOCK: u32 = 16 << 20;
+pub const MAX_BLOCK: u32 = MAX_RECORD;
 
 /// Section Header Block; the same in both byte orders.
 pub const SECTION_HEADER: u32 = 0x0A0D_0D0A;

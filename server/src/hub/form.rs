@@ -6,12 +6,10 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use media::{Kind, Track, flv};
+use media::{Frame, Kind, Track, flv};
 use session::rtmp::csid;
 use wire::rtmp::chunk::{Head, write_message};
 use wire::rtmp::message::kind;
-
-use crate::hub::Item;
 
 /// What a written message depends on besides its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +57,10 @@ impl Form {
         self.message(csid::STATUS, kind::DATA_AMF0, timestamp, &[amf0])
     }
 
-    fn item(self, item: &Item) -> Bytes {
-        let Some(frame) = item.frame() else { return Bytes::new() };
+    fn frame(self, frame: &Frame, timestamp: u32) -> Bytes {
         let (csid, type_id) = channel(frame.track.kind());
         let header = flv::frame_header(frame);
-        self.message(csid, type_id, item.timestamp, &[header.as_ref(), &frame.payload])
+        self.message(csid, type_id, timestamp, &[header.as_ref(), &frame.payload])
     }
 }
 
@@ -84,9 +81,9 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// The frame of `item`, whose forms these are, as one block.
-    pub fn block(&self, item: &Item, form: Form) -> Bytes {
-        let (first, block) = self.first.get_or_init(|| (form, form.item(item)));
+    /// The frame whose forms these are, at its RTMP timestamp, as one block.
+    pub fn block(&self, form: Form, frame: &Frame, timestamp: u32) -> Bytes {
+        let (first, block) = self.first.get_or_init(|| (form, form.frame(frame, timestamp)));
         if *first == form {
             return block.clone();
         }
@@ -94,7 +91,7 @@ impl Forms {
         if let Some((_, block)) = others.iter().find(|(f, _)| *f == form) {
             return block.clone();
         }
-        let block = form.item(item);
+        let block = form.frame(frame, timestamp);
         others.push((form, block.clone()));
         block
     }
