@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use wire::Cursor;
 use wire::amf0::{self, Amf0};
 use wire::rtmp::chunk::Head;
-use wire::rtmp::handshake;
 use wire::rtmp::message::{Command, Control, UserEvent, kind};
 use wire::rtmp::reader::Message;
-use wire::{Cursor, Error};
 
 use super::csid;
+use super::greeting::Greeting;
 use super::io::{Action, Event, Input, MediaKind, Output, Reason};
 use super::link::{Link, body};
 use crate::Time;
@@ -73,7 +73,7 @@ pub struct Client {
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     /// Collecting S0, S1 and S2.
-    Handshake(Vec<u8>),
+    Handshake(Greeting),
     /// Waiting for the `_result` of connect.
     Connecting,
     /// Waiting for the `_result` of createStream.
@@ -87,20 +87,9 @@ impl Client {
     /// A client whose transport is connected `now`; `seed` grows the random bytes of its handshake.
     pub fn new(config: ClientConfig, seed: u64, now: Time) -> Self {
         let deadline = now.after(config.start_timeout);
-        let after_handshake = handshake::HELLO.saturating_add(handshake::PACKET) as u64;
-        let mut client = Self {
-            config,
-            link: Link::new(0xff_ffff, after_handshake),
-            phase: Phase::Handshake(Vec::new()),
-            stream: 0,
-            transaction: 0.0,
-            deadline,
-        };
-        let mut hello = vec![handshake::VERSION];
-        handshake::write_hello(&mut hello, (now.as_millis() & 0xffff_ffff) as u32, seed);
-        client.link.send_raw(hello);
-        client.link.push(Output::WakeAt(deadline));
-        client
+        let (mut link, greeting) = Greeting::begin(seed, now);
+        link.push(Output::WakeAt(deadline));
+        Self { config, link, phase: Phase::Handshake(greeting), stream: 0, transaction: 0.0, deadline }
     }
 
     /// Takes one input. Call [`poll`](Self::poll) until it is dry after each.
@@ -135,13 +124,8 @@ impl Client {
 
     fn take(&mut self, now: Time, bytes: &[u8]) {
         let mut input = bytes;
-        if let Phase::Handshake(held) = &mut self.phase {
-            let whole = handshake::HELLO.saturating_add(handshake::PACKET);
-            let take = whole.saturating_sub(held.len()).min(input.len());
-            let (now_bytes, later) = input.split_at(take);
-            held.extend_from_slice(now_bytes);
-            input = later;
-            match greet(held, whole, now) {
+        if let Phase::Handshake(greeting) = &mut self.phase {
+            match greeting.take(&mut input, now) {
                 Ok(None) => return,
                 Ok(Some(c2)) => {
                     self.link.send_raw(c2);
@@ -328,18 +312,4 @@ impl Client {
     fn send_data(&mut self, head: Head, payload: &Bytes) {
         self.link.send(head, &[payload]);
     }
-}
-
-/// C2 once S0, S1 and S2 are whole.
-pub(super) fn greet(held: &[u8], whole: usize, now: Time) -> Result<Option<Vec<u8>>, Error> {
-    if let Some(first) = held.first() {
-        handshake::version(&mut Cursor::new(std::slice::from_ref(first)))?;
-    }
-    if held.len() < whole {
-        return Ok(None);
-    }
-    let s1 = handshake::Hello::decode(&mut Cursor::based(held.get(1..).unwrap_or_default(), 1))?;
-    let mut c2 = Vec::new();
-    handshake::write_echo(&mut c2, &s1, (now.as_millis() & 0xffff_ffff) as u32);
-    Ok(Some(c2))
 }

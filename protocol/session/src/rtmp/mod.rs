@@ -5,6 +5,7 @@
 
 mod client;
 mod commands;
+mod greeting;
 mod io;
 mod link;
 mod path;

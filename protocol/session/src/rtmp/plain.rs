@@ -4,12 +4,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use wire::rtmp::handshake;
 use wire::rtmp::message::{Control, kind};
 use wire::rtmp::reader::Message;
 use wire::{Cursor, Error};
 
-use super::client::greet;
+use super::greeting::Greeting;
 use super::io::{Event, Output, Reason};
 use super::link::Link;
 use crate::Time;
@@ -47,24 +46,16 @@ pub enum PlainOutput {
 #[derive(Debug)]
 pub struct Plain {
     link: Link,
-    /// S0, S1 and S2 as far as they are here; none once the handshake is over.
-    held: Option<Vec<u8>>,
+    /// None once the handshake is over.
+    greeting: Option<Greeting>,
     out: VecDeque<PlainOutput>,
 }
 
 impl Plain {
     /// A client whose transport is connected `now`; `seed` grows the random bytes of its handshake.
     pub fn new(seed: u64, now: Time) -> Self {
-        let after_handshake = handshake::HELLO.saturating_add(handshake::PACKET) as u64;
-        let mut plain = Self {
-            link: Link::new(0xff_ffff, after_handshake),
-            held: Some(Vec::new()),
-            out: VecDeque::new(),
-        };
-        let mut hello = vec![handshake::VERSION];
-        handshake::write_hello(&mut hello, (now.as_millis() & 0xffff_ffff) as u32, seed);
-        plain.link.send_raw(hello);
-        plain
+        let (link, greeting) = Greeting::begin(seed, now);
+        Self { link, greeting: Some(greeting), out: VecDeque::new() }
     }
 
     /// Takes one input. Call [`poll`](Self::poll) until it is dry after each.
@@ -92,17 +83,12 @@ impl Plain {
 
     fn take(&mut self, now: Time, bytes: &[u8]) {
         let mut input = bytes;
-        if let Some(held) = &mut self.held {
-            let whole = handshake::HELLO.saturating_add(handshake::PACKET);
-            let take = whole.saturating_sub(held.len()).min(input.len());
-            let (now_bytes, later) = input.split_at(take);
-            held.extend_from_slice(now_bytes);
-            input = later;
-            match greet(held, whole, now) {
+        if let Some(greeting) = &mut self.greeting {
+            match greeting.take(&mut input, now) {
                 Ok(None) => return,
                 Ok(Some(c2)) => {
                     self.link.send_raw(c2);
-                    self.held = None;
+                    self.greeting = None;
                     self.pass_on();
                     self.out.push_back(PlainOutput::Ready);
                 }
@@ -150,6 +136,7 @@ mod tests {
     use super::*;
     use crate::rtmp::{Server, ServerConfig};
     use wire::rtmp::chunk::Head;
+    use wire::rtmp::handshake;
     use wire::rtmp::message::Command;
 
     fn sent(plain: &mut Plain) -> (Vec<u8>, Vec<PlainOutput>) {
