@@ -558,8 +558,14 @@ mod tests {
         cam.sent(9);
         eye.sent(60);
         eye.received(3);
-        let stream =
-            StreamState { path: "live/a".into(), totals, publisher: None, tracks: Vec::new(), viewers: 1 };
+        let stream = StreamState {
+            path: "live/a".into(),
+            totals,
+            publisher: None,
+            tracks: Vec::new(),
+            expected: Vec::new(),
+            viewers: 1,
+        };
         let traffic = |now| registry.traffic(std::slice::from_ref(&stream), now)[0];
         let before = traffic(at(2));
         assert_eq!((before.bytes_in, before.bytes_out), (100, 60));

@@ -261,11 +261,13 @@ fn wrong_requests_get_the_right_status_and_cost_nothing() {
         ("OPTIONS * RTSP/1.0\r\n\r\n", "400"),
         ("OPTIONS * RTSP/2.0\r\nCSeq: 1\r\n\r\n", "505"),
         ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nRequire: funky\r\n\r\n", "551"),
+        ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nProxy-Require: funky\r\n\r\n", "551"),
         ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nSession: nobody\r\n\r\n", "454"),
         ("PLAY rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n", "454"),
         ("TEARDOWN rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n", "454"),
         ("REDIRECT rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n", "405"),
         ("DESCRIBE rtsp://h/ RTSP/1.0\r\nCSeq: 1\r\n\r\n", "404"),
+        ("DESCRIBE * RTSP/1.0\r\nCSeq: 1\r\n\r\n", "404"),
         ("DESCRIBE rtsp://h/../a RTSP/1.0\r\nCSeq: 1\r\n\r\n", "400"),
         ("DESCRIBE rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\nAccept: text/html\r\n\r\n", "406"),
         ("SETUP rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n", "461"),
@@ -284,15 +286,49 @@ fn wrong_requests_get_the_right_status_and_cost_nothing() {
 }
 
 #[test]
+fn answers_say_what_the_next_request_needs() {
+    let one = |request: &str| answers(&format!("{request}\r\n")).0.remove(0);
+    // RFC 2326 §12.38: the value comes back as it was.
+    for (request, status) in [("OPTIONS *", 200), ("PLAY rtsp://h/a", 454), ("DESCRIBE rtsp://h/a", 200)] {
+        let answer = one(&format!("{request} RTSP/1.0\r\nCSeq: 1\r\nTimestamp: 123.456\r\n"));
+        assert!(answer.starts_with(&format!("RTSP/1.0 {status} ")), "{answer}");
+        assert!(answer.contains("\r\nTimestamp: 123.456\r\n"), "{answer}");
+    }
+    // A base has to be absolute (§12.11).
+    let base = |uri: &str| {
+        let answer = one(&format!("DESCRIBE {uri} RTSP/1.0\r\nCSeq: 1\r\n"));
+        assert!(answer.starts_with("RTSP/1.0 200 "), "{answer}");
+        answer.lines().find_map(|l| l.strip_prefix("Content-Base: ").map(str::to_owned))
+    };
+    assert_eq!(base("rtsp://u:p@h:1/a?x=1"), Some("rtsp://h:1/a/".to_owned()));
+    assert_eq!(base("/a"), None);
+    // All options that we lack, wherever they are asked for.
+    let answer = one("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nRequire: a, b\r\nProxy-Require: c\r\n");
+    assert!(answer.contains("\r\nUnsupported: a, b, c\r\n"), "{answer}");
+    // Which transports would do.
+    let refused = "CSeq: 1\r\nTransport: RTP/AVP;multicast\r\n";
+    let answer = one(&format!("SETUP rtsp://h/a/trackID=0 RTSP/1.0\r\n{refused}"));
+    assert!(answer.starts_with("RTSP/1.0 461 "), "{answer}");
+    assert!(answer.contains("\r\nTransport: RTP/AVP;unicast,RTP/AVP/TCP;unicast\r\n"), "{answer}");
+}
+
+#[test]
 fn what_cannot_be_read_gets_an_answer_and_a_close() {
     for (request, status) in [
         ("DESCRIBE rtsp://h/a RTSP/1.0\r\nCSeq: 5\r\nContent-Length: 99999999999\r\n\r\n".to_owned(), "413"),
         (format!("DESCRIBE rtsp://h/{} RTSP/1.0\r\n", "a".repeat(9000)), "414"),
         ("\x16\x03\x01garbage".to_owned(), "400"),
+        ("OPTIONS rtsp://h/a\r\nCSeq: 5\r\n\r\n".to_owned(), "400"),
+        // Where the body ends is not known, so what looks like a request behind it is not served.
+        (
+            "SET_PARAMETER * RTSP/1.0\r\nCSeq: 5\r\nTransfer-Encoding: chunked\r\n\r\nOPTIONS * RTSP/1.0\r\nCSeq: 6\r\n\r\n"
+                .to_owned(),
+            "501",
+        ),
     ] {
         let (sent, closed) = answers(&request);
         assert!(sent[0].starts_with(&format!("RTSP/1.0 {status} ")), "{}", sent[0]);
-        assert_eq!(sent[0].contains("CSeq: 5"), status == "413");
+        assert_eq!((sent[0].contains("CSeq: 5"), sent.len()), (request.contains("CSeq: 5"), 1), "{sent:?}");
         assert!(matches!(closed, Some(Reason::Protocol(_))));
     }
 }

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use media::Track;
+use media::{Kind, Track};
 use model::Protocol;
 use session::Time;
 
@@ -167,6 +167,8 @@ pub struct StreamState {
     pub publisher: Option<(PublisherSnapshot, Time)>,
     /// What is published.
     pub tracks: Vec<Arc<Track>>,
+    /// The kinds of tracks that the publisher said would come; none where it did not say.
+    pub expected: Vec<Kind>,
     /// Viewers at the moment.
     pub viewers: usize,
 }
@@ -248,6 +250,7 @@ impl Hub {
             }
             ring.publisher = Some((who, now));
             ring.ended = None;
+            ring.expected.clear();
             ring.epoch = ring.epoch.saturating_add(1);
             drop(ring);
             self.publishers.fetch_add(1, Ordering::Relaxed);
@@ -370,6 +373,7 @@ impl Hub {
                 totals: Arc::clone(&stream.totals),
                 publisher: ring.publisher.clone(),
                 tracks: ring.setup.tracks().cloned().collect(),
+                expected: ring.expected.clone(),
                 viewers,
             }
         };

@@ -69,6 +69,11 @@ impl Publisher {
         }
     }
 
+    /// Says which kinds of tracks are going to come, before any is known.
+    pub fn expect(&self, kinds: Vec<Kind>) {
+        self.stream.ring.write().unwrap_or_else(PoisonError::into_inner).expected = kinds;
+    }
+
     /// The publisher ends the stream of its own will, before it is dropped: nobody has to wait for it to come back.
     pub fn say_goodbye(&mut self) {
         self.goodbye = true;

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use media::Kind;
+
 use super::item::{Item, Setup, What};
 use super::keep::Keeper;
 use super::{Bounds, PublisherSnapshot};
@@ -20,6 +22,8 @@ pub struct Ring {
     last_key: Option<u64>,
     /// The present publisher, and when it began in milliseconds.
     pub publisher: Option<(PublisherSnapshot, session::Time)>,
+    /// The kinds of tracks that it said would come.
+    pub expected: Vec<Kind>,
     /// When the last publisher left.
     pub ended: Option<session::Time>,
     /// Publishers so far.

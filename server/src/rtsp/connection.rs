@@ -18,6 +18,7 @@ use super::pacer::Pacer;
 use super::playing::Playing;
 use super::ports::{Packet, Ports, Way, way};
 use super::publishing::Publishing;
+use super::spread::Spread;
 use crate::driver::{Accepting, End, Link, TAKE, raised, scratch};
 use crate::fault::rtsp::Breaker;
 use crate::hub::Took;
@@ -25,8 +26,6 @@ use crate::signal::{DATA, EVICT, ROOM, SHUTDOWN};
 
 /// Bytes read at once.
 const READ: usize = 16 << 10;
-/// Reports go out this often (RFC 3550 §6.2).
-pub(super) const REPORTS: Duration = Duration::from_secs(5);
 /// The last packets may be on their way on another port than BYE: it waits for them.
 pub(super) const BEFORE_BYE: Duration = Duration::from_millis(200);
 /// How long a player may stay after BYE.
@@ -50,6 +49,7 @@ pub(super) struct Connection {
     pub(super) describing: Option<Describing>,
     pub(super) arrived: mpsc::Receiver<Packet>,
     pub(super) route: Way,
+    spread: Spread,
     /// When the session wants to be woken.
     wake: Option<Time>,
     /// When a player that was told BYE has to be gone.
@@ -69,6 +69,7 @@ impl Connection {
             session: Server::new(config, link.seed, now),
             egress: Egress::new(link.peer, Breaker::new(&link.shared.config.faults)),
             pacer: Pacer::new(now),
+            spread: Spread::new(link.seed),
             link,
             ports,
             pace_at: None,
@@ -200,7 +201,7 @@ impl Connection {
         }
         if let Some(playing) = &mut self.playing {
             if due(playing.report_at) {
-                playing.report_at = Some(now.after(REPORTS));
+                playing.report_at = Some(self.spread.next(now));
                 playing.report(wall, &mut self.egress);
             }
             if due(playing.bye_at) {
@@ -213,7 +214,7 @@ impl Connection {
                 publishing.tick(now.as_millis());
             }
             if due(publishing.report_at) {
-                publishing.report_at = Some(now.after(REPORTS));
+                publishing.report_at = Some(self.spread.next(now));
                 let receptions = publishing.report(now.as_millis(), &mut self.egress);
                 receptions.into_iter().for_each(|reception| self.link.client.reported(reception));
             }
@@ -226,6 +227,11 @@ impl Connection {
             self.close(Reason::Done);
         }
         Ok(())
+    }
+
+    /// When the next reports are due.
+    pub(super) fn next_report(&mut self) -> Time {
+        self.spread.next(self.link.now())
     }
 
     // --- reading ---
@@ -362,11 +368,16 @@ impl Connection {
         self.drain(Some(Input::Do(Action::Shutdown)));
     }
 
-    fn close(&mut self, reason: Reason) {
+    /// Ends what a player gets, where it gets something.
+    pub(super) fn bye(&mut self) {
         let wall = self.wall();
-        if let Some(playing) = self.playing.as_mut().filter(|p| p.viewer.is_some()) {
+        if let Some(playing) = self.playing.as_mut().filter(|p| p.has_begun()) {
             playing.bye(wall, &mut self.egress);
         }
+    }
+
+    fn close(&mut self, reason: Reason) {
+        self.bye();
         self.part_over();
         self.link.close(reason);
     }

@@ -4,14 +4,15 @@
 //! each on its own. Who asks in between waits a moment, since a description that lacks a track cannot be mended later.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use media::rtp::describe;
+use media::rtp::{Heading, describe};
 use media::{Kind, Track};
 use session::Time;
 use session::rtsp::{Action, Input, Refusal};
 
 use super::connection::Connection;
+use crate::address::canonical;
 use crate::hub::Viewer;
 
 /// How long after a publisher's begin a second kind of track is waited for.
@@ -31,23 +32,27 @@ pub(super) struct Describing {
 
 /// What can be said of a stream.
 enum Verdict {
-    /// All there is to be.
-    Whole(Vec<Arc<Track>>),
+    /// All there is to be, published since then.
+    Whole(Vec<Arc<Track>>, Time),
     /// Look again at the latest then.
     Wait(Time),
     /// Nobody publishes, or nothing that we know.
     Nothing,
 }
 
-/// Judges a stream that has been published since `began`, by the tracks known `now`.
-fn judge(tracks: Vec<Arc<Track>>, began: Time, now: Time) -> Verdict {
+/// Judges a stream that has been published since `began`, by the tracks known `now` and by the kinds that its publisher said
+/// would come, where it said so.
+fn judge(tracks: Vec<Arc<Track>>, expected: &[Kind], began: Time, now: Time) -> Verdict {
     let has = |kind| tracks.iter().any(|track| track.kind() == kind);
     let (second, any) = (began.after(SECOND), began.after(ANY));
+    let (whole, until) = match expected {
+        [] => (has(Kind::Video) && has(Kind::Audio), if tracks.is_empty() { any } else { second }),
+        kinds => (kinds.iter().all(|kind| has(*kind)), any),
+    };
     match tracks.is_empty() {
-        false if has(Kind::Video) && has(Kind::Audio) || now >= second => Verdict::Whole(tracks),
-        false => Verdict::Wait(second),
-        true if now < any => Verdict::Wait(any),
+        _ if !whole && now < until => Verdict::Wait(until),
         true => Verdict::Nothing,
+        false => Verdict::Whole(tracks, began),
     }
 }
 
@@ -60,7 +65,7 @@ impl Connection {
                 self.describing = Some(Describing { path, _observer: observer, until });
                 None
             }
-            verdict => Some(answer(verdict, &path)),
+            verdict => Some(self.answer(verdict, &path)),
         }
     }
 
@@ -74,7 +79,7 @@ impl Connection {
                 }
             }
             verdict => {
-                let action = answer(verdict, path);
+                let action = self.answer(verdict, path);
                 self.describing = None;
                 self.drain(Some(Input::Do(action)));
             }
@@ -83,20 +88,19 @@ impl Connection {
 
     fn look(&self, path: &str) -> Verdict {
         let stream = self.link.shared.hub.list().into_iter().find(|s| &*s.path == path);
-        let Some((tracks, (_, began))) = stream.and_then(|s| Some((s.tracks, s.publisher?))) else {
+        let Some((stream, (_, began))) = stream.and_then(|s| s.publisher.clone().map(|p| (s, p))) else {
             return Verdict::Nothing;
         };
-        judge(tracks, began, self.link.now())
+        judge(stream.tracks, &stream.expected, began, self.link.now())
     }
-}
 
-fn answer(verdict: Verdict, path: &str) -> Action {
-    match verdict {
-        Verdict::Whole(tracks) => {
-            let sdp = describe(&tracks, path).ok_or(Refusal::Codec);
-            sdp.map_or_else(Action::Refuse, |sdp| Action::Describe { sdp })
-        }
-        Verdict::Wait(_) | Verdict::Nothing => Action::Refuse(Refusal::NotFound),
+    fn answer(&self, verdict: Verdict, path: &str) -> Action {
+        let Verdict::Whole(tracks, began) = verdict else { return Action::Refuse(Refusal::NotFound) };
+        let since = self.link.shared.clock.wall(began).duration_since(SystemTime::UNIX_EPOCH);
+        let id = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        let v6 = self.link.local.is_some_and(|local| canonical(local).is_ipv6());
+        let sdp = describe(&tracks, &Heading { name: path, id, v6, live: true }).ok_or(Refusal::Codec);
+        sdp.map_or_else(Action::Refuse, |sdp| Action::Describe { sdp })
     }
 }
 
@@ -107,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(tracks: &[Codec], ms: u64) -> Option<usize> {
+    fn judged(tracks: &[Codec], expected: &[Kind], ms: u64) -> Option<usize> {
         let track = |codec: &Codec| {
             Arc::new(Track {
                 codec: *codec,
@@ -119,8 +123,8 @@ mod tests {
         };
         let (began, now) =
             (Time::from_millis(7000), Time::from_millis(7000).after(Duration::from_millis(ms)));
-        match judge(tracks.iter().map(track).collect(), began, now) {
-            Verdict::Whole(tracks) => Some(tracks.len()),
+        match judge(tracks.iter().map(track).collect(), expected, began, now) {
+            Verdict::Whole(tracks, _) => Some(tracks.len()),
             Verdict::Nothing => Some(0),
             Verdict::Wait(until) => {
                 assert!(until > now);
@@ -132,9 +136,19 @@ mod tests {
     #[test]
     fn both_kinds_are_told_at_once_one_after_a_while_and_none_after_longer() {
         let (v, a) = (Codec::H264, Codec::Aac);
+        let judged = |tracks: &[Codec], ms| judged(tracks, &[], ms);
         assert_eq!(judged(&[v, a], 0), Some(2));
         assert_eq!((judged(&[v], 1499), judged(&[v], 1500)), (None, Some(1)));
         assert_eq!((judged(&[a], 0), judged(&[a], 9000)), (None, Some(1)));
         assert_eq!((judged(&[], 4999), judged(&[], 5000)), (None, Some(0)));
+    }
+
+    #[test]
+    fn who_said_what_comes_is_waited_for_no_longer_than_that_takes() {
+        let (v, a) = (Codec::H264, Codec::Aac);
+        let (video, both) = ([Kind::Video], [Kind::Video, Kind::Audio]);
+        assert_eq!(judged(&[v], &video, 0), Some(1));
+        assert_eq!((judged(&[a], &both, 4999), judged(&[a], &both, 5000)), (None, Some(1)));
+        assert_eq!((judged(&[v, a], &both, 0), judged(&[], &both, 5000)), (Some(2), Some(0)));
     }
 }

@@ -10,6 +10,7 @@ mod ports;
 mod publishing;
 mod receive;
 mod socket;
+mod spread;
 
 pub(crate) use connection::listen;
 pub(crate) use ports::Ports;

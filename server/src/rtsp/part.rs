@@ -8,7 +8,7 @@ use media::rtp::{Ingest, IngestConfig};
 use session::rtsp::{Action, Carry, Event, Refusal};
 use wire::sdp::Description;
 
-use super::connection::{BEFORE_BYE, Connection, REPORTS};
+use super::connection::{BEFORE_BYE, Connection};
 use super::egress::Egress;
 use super::playing::Playing;
 use super::publishing::Publishing;
@@ -42,6 +42,7 @@ impl Connection {
                 if let Some(publishing) = self.publishing.as_mut().filter(|_| !silent) {
                     publishing.say_goodbye();
                 }
+                self.bye();
                 self.part_over();
                 None
             }
@@ -109,10 +110,14 @@ impl Connection {
         }
         let mut ssrc = None;
         if let Some(publishing) = self.publishing.as_mut().filter(|_| publish) {
-            if !publishing.carries(track) {
-                return Err(Refusal::Codec);
-            }
             publishing.set_up(track, carry);
+            if !publishing.carries(track) {
+                // The others are worth having without it.
+                let remote = self.link.remote;
+                self.link.shared.log("unread", |kept| {
+                    tracing::warn!(%remote, path, track, kept, "a track is left out: no format of it can be read");
+                });
+            }
         } else if let Some(playing) = &mut self.playing {
             let place = u64::try_from(track).unwrap_or(0);
             let seed = self.link.seed ^ place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -122,19 +127,22 @@ impl Connection {
     }
 
     fn play(&mut self, path: &str) -> Action {
+        let report_at = self.next_report();
         let Some(playing) = &mut self.playing else { return Action::Refuse(Refusal::NotFound) };
         playing.watch(self.link.watch(path));
-        playing.report_at = Some(self.link.now().after(REPORTS));
+        playing.report_at = Some(report_at);
         let info = playing.starts();
         self.link.bound_socket();
         Action::Play { info }
     }
 
     fn record(&mut self) -> Action {
-        let now = self.link.now();
+        let report_at = self.next_report();
         let Some(publishing) = &mut self.publishing else { return Action::Refuse(Refusal::NotFound) };
-        publishing.report_at = Some(now.after(REPORTS));
-        publishing.record();
+        if !publishing.record() {
+            return Action::Refuse(Refusal::Codec);
+        }
+        publishing.report_at = Some(report_at);
         Action::Record
     }
 

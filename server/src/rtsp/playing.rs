@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use media::Track;
+use media::clock::rescale;
 use media::rtp::{Anchor, MAX_PAYLOAD, Sender, packetize};
+use media::{Frame, Track};
 use session::Time;
 use session::rtsp::{Carry, TrackStart};
 use wire::rtcp::Packet;
@@ -14,6 +15,9 @@ use wire::rtcp::Packet;
 use super::egress::Egress;
 use crate::hub::{Item, Piece, Took, Viewer};
 use crate::registry::Reception;
+
+/// A step in a publisher's times that differs by so many microseconds from the time that passed is none of the media.
+const JUMP: u64 = 10_000_000;
 
 /// The name of all tracks of a session in RTCP.
 pub(super) const CNAME: &str = "streamgauge";
@@ -25,6 +29,8 @@ pub(super) struct Playing {
     senders: BTreeMap<usize, (Sender, Carry)>,
     pub viewer: Option<Viewer>,
     anchor: Option<Anchor>,
+    /// When the last frame left, and its time in microseconds.
+    last: Option<(Duration, i64)>,
     pub report_at: Option<Time>,
     /// When to say BYE, after the publisher left.
     pub bye_at: Option<Time>,
@@ -38,6 +44,7 @@ impl Playing {
             senders: BTreeMap::new(),
             viewer: None,
             anchor: None,
+            last: None,
             report_at: None,
             bye_at: None,
         }
@@ -95,7 +102,7 @@ impl Playing {
         });
         if took == Took::Began {
             // Another publisher's times have nothing to do with those before.
-            self.anchor = None;
+            (self.anchor, self.last) = (None, None);
         }
         self.viewer = Some(viewer);
         took
@@ -104,6 +111,9 @@ impl Playing {
     fn frame(&mut self, item: &Item, wall: Duration, egress: &mut Egress) -> usize {
         let Some(frame) = item.frame() else { return 0 };
         let Some(place) = self.tracks.iter().position(|t| t.kind() == frame.track.kind()) else { return 0 };
+        if self.jumps(wall, frame) {
+            self.anchor = None;
+        }
         if self.anchor.is_none() {
             // Reports go first: with them a player lines up the tracks from the first frame on.
             self.anchor = Some(Anchor::first(wall, frame.pts, frame.track.clock));
@@ -118,6 +128,16 @@ impl Playing {
                 bytes.saturating_add(egress.rtp(*carry, frame.track.kind(), header, piece.payload.clone()));
         }
         bytes
+    }
+
+    /// True where a publisher's clock was set: then what was said of it before holds no longer.
+    fn jumps(&mut self, wall: Duration, frame: &Frame) -> bool {
+        let at = rescale(frame.pts, frame.track.clock, 1_000_000);
+        let last = self.last.replace((wall, at));
+        last.is_some_and(|(then, before)| {
+            let passed = i64::try_from(wall.saturating_sub(then).as_micros()).unwrap_or(i64::MAX);
+            at.saturating_sub(before).saturating_sub(passed).unsigned_abs() > JUMP
+        })
     }
 
     /// A sender report of each track.
@@ -149,6 +169,12 @@ impl Playing {
             self.anchor = Some(Anchor::new(wall, 0, 1000));
         }
         self.say(egress, |sender, anchor| sender.bye(anchor, wall, CNAME));
+        self.anchor = None;
+    }
+
+    /// True from PLAY or the first packet on, until goodbye was said.
+    pub fn has_begun(&self) -> bool {
+        self.viewer.is_some() || self.anchor.is_some()
     }
 
     fn say(&self, egress: &mut Egress, words: impl Fn(&Sender, &Anchor) -> Bytes) {
@@ -162,7 +188,7 @@ impl Playing {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::arithmetic_side_effects)]
-    use media::{Codec, Frame, Unit};
+    use media::{Codec, Unit};
     use model::Protocol;
     use wire::rtp;
 
@@ -180,34 +206,8 @@ mod tests {
         Arc::new(Track { codec, config: config.into(), clock: 1000, flv_flags: None, description })
     }
 
-    /// With B-frames the first picture is shown 80 ms after it is decoded, and sound begins 59 ms after that: RTP-Info has to
-    /// name one instant for both tracks (RFC 2326 §12.33), which their first packets follow by as much.
-    #[test]
-    fn rtp_info_names_one_instant_for_all_tracks() {
-        let hub = Hub::new(Bounds { bytes: 1 << 20, total: 1 << 20, time: 30_000, lag: 5_000 });
-        let address = "10.0.0.1:4000".parse().unwrap();
-        let who = PublisherSnapshot { id: "cam".into(), protocol: Protocol::Rtmp, address };
-        let mut publisher = hub.publish("live/a", who, Time::from_millis(0)).unwrap();
-        let record = wire::codec::avc::encode(&[SPS], &[&[0x68, 0xea, 0xec, 0xb2, 0x2c]]).unwrap();
-        let tracks = vec![track(Codec::H264, record), track(Codec::Aac, vec![0x11, 0x90])];
-        let frame = |place: usize, dts, pts, payload: &'static [u8]| {
-            let payload = Bytes::from_static(payload);
-            Unit::Frame(Frame { track: tracks[place].clone(), dts, pts, key: true, payload })
-        };
-        tracks.iter().for_each(|track| publisher.push(Unit::Track(track.clone()), 0));
-        publisher.push(frame(0, 7000, 7080, &[0, 0, 0, 2, 0x65, 0x88]), 7000);
-        publisher.push(frame(1, 7059, 7059, &[0x21, 0x10]), 7059);
-        publisher.flush();
-
-        let mut playing = Playing::new("live/a", tracks.clone());
-        let channels = |track: u8| Carry::Tcp { channels: (2 * track, 2 * track + 1) };
-        playing.set_up(0, channels(0), 7);
-        playing.set_up(1, channels(1), 8);
-        playing.watch(hub.watch("live/a", Arc::new(Signal::default())));
-        let starts = playing.starts();
-        let mut egress = Egress::new(address, None);
-        playing.take(usize::MAX, Duration::from_secs(1_700_000_000), &mut egress);
-
+    /// What leaves over TCP: channel and packet of each.
+    fn sent(egress: &mut Egress) -> Vec<(u8, Vec<u8>)> {
         let mut bytes = Vec::new();
         while !egress.outbox.is_empty() {
             let mut slices = [std::io::IoSlice::new(&[])];
@@ -215,17 +215,87 @@ mod tests {
             let n = slices[0].len();
             egress.outbox.advance(n, |part| bytes.extend_from_slice(&part));
         }
-        let (mut first, mut told) = (BTreeMap::new(), BTreeMap::new());
-        let mut rest = &bytes[..];
+        let (mut packets, mut rest) = (Vec::new(), &bytes[..]);
         while let [b'$', channel, high, low, behind @ ..] = rest {
             let (packet, next) = behind.split_at(usize::from(u16::from_be_bytes([*high, *low])));
-            if channel % 2 == 0 {
-                let header = rtp::Packet::parse(packet).unwrap().header;
-                first.entry(usize::from(channel / 2)).or_insert((header.sequence, header.timestamp));
-            } else if let Some(Packet::SenderReport(report)) = wire::rtcp::parse(packet).0.first() {
-                told.entry(usize::from(channel / 2)).or_insert(report.rtp);
-            }
+            packets.push((*channel, packet.to_vec()));
             rest = next;
+        }
+        packets
+    }
+
+    fn rtp_of(packet: &[u8]) -> rtp::Header {
+        rtp::Packet::parse(packet).unwrap().header
+    }
+
+    /// The sender report in a compound, if it has one.
+    fn report_of(compound: &[u8]) -> Option<wire::rtcp::SenderReport> {
+        match wire::rtcp::parse(compound).0.into_iter().next() {
+            Some(Packet::SenderReport(report)) => Some(report),
+            _ => None,
+        }
+    }
+
+    struct Stage {
+        publisher: crate::hub::Publisher,
+        playing: Playing,
+        egress: Egress,
+        tracks: Vec<Arc<Track>>,
+    }
+
+    impl Stage {
+        /// A player of pictures and sound, who comes when these frames are there: track, DTS and PTS in milliseconds.
+        fn new(frames: &[(usize, i64, i64)]) -> Self {
+            let hub = Hub::new(Bounds { bytes: 1 << 20, total: 1 << 20, time: 30_000, lag: 5_000 });
+            let address = "10.0.0.1:4000".parse().unwrap();
+            let who = PublisherSnapshot { id: "cam".into(), protocol: Protocol::Rtmp, address };
+            let mut publisher = hub.publish("live/a", who, Time::from_millis(0)).unwrap();
+            let record = wire::codec::avc::encode(&[SPS], &[&[0x68, 0xea, 0xec, 0xb2, 0x2c]]).unwrap();
+            let tracks = vec![track(Codec::H264, record), track(Codec::Aac, vec![0x11, 0x90])];
+            tracks.iter().for_each(|track| publisher.push(Unit::Track(track.clone()), 0));
+            let mut playing = Playing::new("live/a", tracks.clone());
+            for place in 0..2u8 {
+                let channels = (2 * place, 2 * place + 1);
+                playing.set_up(usize::from(place), Carry::Tcp { channels }, 7 + u64::from(place));
+            }
+            let mut stage = Self { publisher, playing, egress: Egress::new(address, None), tracks };
+            stage.push(frames);
+            stage.playing.watch(hub.watch("live/a", Arc::new(Signal::default())));
+            stage
+        }
+
+        fn push(&mut self, frames: &[(usize, i64, i64)]) {
+            for (place, dts, pts) in frames.iter().copied() {
+                let payload: &[u8] = if place == 0 { &[0, 0, 0, 2, 0x65, 0x88] } else { &[0x21, 0x10] };
+                let (track, payload) = (self.tracks[place].clone(), Bytes::from_static(payload));
+                let frame = Frame { track, dts, pts, key: true, payload };
+                self.publisher.push(Unit::Frame(frame), u32::try_from(dts).unwrap());
+            }
+            self.publisher.flush();
+        }
+
+        /// What leaves at a time.
+        fn take(&mut self, wall: Duration) -> Vec<(u8, Vec<u8>)> {
+            self.playing.take(usize::MAX, wall, &mut self.egress);
+            sent(&mut self.egress)
+        }
+    }
+
+    /// With B-frames the first picture is shown 80 ms after it is decoded, and sound begins 59 ms after that: RTP-Info has to
+    /// name one instant for both tracks (RFC 2326 §12.33), which their first packets follow by as much.
+    #[test]
+    fn rtp_info_names_one_instant_for_all_tracks() {
+        let mut stage = Stage::new(&[(0, 7000, 7080), (1, 7059, 7059)]);
+        let starts = stage.playing.starts();
+        let (mut first, mut told) = (BTreeMap::new(), BTreeMap::new());
+        for (channel, packet) in stage.take(Duration::from_secs(1_700_000_000)) {
+            let place = usize::from(channel / 2);
+            if channel % 2 == 0 {
+                let header = rtp_of(&packet);
+                first.entry(place).or_insert((header.sequence, header.timestamp));
+            } else if let Some(report) = report_of(&packet) {
+                told.entry(place).or_insert(report.rtp);
+            }
         }
         let behind = |start: &TrackStart| {
             let (sequence, timestamp) = first[&start.track];
@@ -237,5 +307,35 @@ mod tests {
         let ahead =
             |(place, clock): (usize, u32)| told[&place].wrapping_sub(first[&place].1) / (clock / 1000);
         assert_eq!([(0, 90_000), (1, 48_000)].map(ahead), [500, 521]);
+    }
+
+    /// A publisher whose clock is set by an hour: what was said of its times before would be wrong by that much.
+    #[test]
+    fn reports_follow_a_clock_that_was_set() {
+        let begin = Duration::from_secs(1_700_000_000);
+        let mut stage = Stage::new(&[(0, 7000, 7080), (1, 7059, 7059)]);
+        stage.take(begin);
+        let hour = 3_600_000;
+        let gap = |packets: &[(u8, Vec<u8>)]| {
+            let at = packets.iter().position(|(channel, _)| *channel == 0).unwrap();
+            let stamp = rtp_of(&packets[at].1).timestamp;
+            let reports = packets[..at].iter().filter(|(channel, _)| *channel == 1);
+            let told = reports.filter_map(|(_, compound)| report_of(compound)).next_back();
+            told.map(|told| told.rtp.wrapping_sub(stamp).cast_signed() / 90)
+        };
+        // A step of the media, late by five seconds: nothing new is said.
+        stage.push(&[(0, 7040, 7120)]);
+        assert_eq!(gap(&stage.take(begin + Duration::from_secs(5))), None);
+        for (dts, after) in [(hour, 6), (40, 7)] {
+            stage.push(&[(0, dts, dts + 80)]);
+            assert_eq!(gap(&stage.take(begin + Duration::from_secs(after))), Some(500));
+        }
+        // And who goes is told so once.
+        assert!(stage.playing.has_begun());
+        stage.playing.bye(begin + Duration::from_secs(8), &mut stage.egress);
+        let last = sent(&mut stage.egress);
+        assert_eq!(last.len(), 2);
+        let said = |(_, c): &(u8, Vec<u8>)| matches!(wire::rtcp::parse(c).0.last(), Some(Packet::Bye { .. }));
+        assert!(last.iter().all(said) && !stage.playing.has_begun());
     }
 }

@@ -158,12 +158,13 @@ impl Ports {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands packets from these ports of `ip` to a session from now on; false where they are another's.
+    /// Hands packets from these ports of `ip` to a track of a session from now on; false where they are another's.
     pub(super) fn claim(&self, ip: IpAddr, (rtp, rtcp): (u16, u16), track: usize, way: &Way) -> bool {
         let keys =
             [(false, rtp), (true, rtcp)].map(|(is, port)| (is, SocketAddr::new(ip.to_canonical(), port)));
         let mut routes = self.routes();
-        let free = |key| routes.get(key).is_none_or(|route| route.way.is(way));
+        // Also no two tracks of a session: their packets would be told apart by nothing.
+        let free = |key| routes.get(key).is_none_or(|route| route.way.is(way) && route.track == track);
         if !keys.iter().all(free) {
             return false;
         }
@@ -220,6 +221,21 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_port_of_a_client_is_one_tracks() {
+        let client: IpAddr = "127.0.0.1".parse().unwrap();
+        let ports = Ports::bind(client, 0).await.unwrap();
+        let ((way, _one), (other, _another)) = (way(), way());
+        assert!(ports.claim(client, (5000, 5001), 0, &way));
+        assert!(!ports.claim(client, (5000, 5001), 0, &other));
+        assert!(!ports.claim(client, (5000, 5001), 1, &way) && !ports.claim(client, (5002, 5001), 1, &way));
+        // A track may keep its ports, or have others and leave them to the next.
+        assert!(ports.claim(client, (5000, 5001), 0, &way) && ports.claim(client, (5002, 5003), 0, &way));
+        assert!(ports.claim(client, (5000, 5001), 1, &way));
+        ports.release(&way);
+        assert!(ports.claim(client, (5000, 5001), 0, &other));
+    }
 
     #[tokio::test]
     async fn what_waits_for_a_session_is_bounded_in_bytes_and_number() {

@@ -32,6 +32,7 @@ impl Publishing {
     /// A publisher of what `ingest` can read, before RECORD.
     pub fn new(publisher: Publisher, ingest: Ingest, ssrc: u32) -> Self {
         let (carries, records) = (BTreeMap::new(), false);
+        publisher.expect(ingest.kinds().collect());
         Self { publisher, carries, ingest, records, ssrc, timestamp: 0, report_at: None, over_at: None }
     }
 
@@ -52,12 +53,20 @@ impl Publishing {
         self.carries.values().any(|carry| matches!(carry, Carry::Udp { .. }))
     }
 
-    /// Packets come from now on; after a pause they go on where they were.
-    pub fn record(&mut self) {
-        if !std::mem::replace(&mut self.records, true) && self.is_udp() {
-            self.ingest.rebound(IngestConfig::udp());
+    /// Packets come from now on; after a pause they go on where they were. False where no track that was set up can be read.
+    pub fn record(&mut self) -> bool {
+        if !self.carries.keys().any(|place| self.ingest.carries(*place)) {
+            return false;
+        }
+        if !std::mem::replace(&mut self.records, true) {
+            self.ingest.keep(|place| self.carries.contains_key(&place));
+            self.publisher.expect(self.ingest.kinds().collect());
+            if self.is_udp() {
+                self.ingest.rebound(IngestConfig::udp());
+            }
         }
         self.push();
+        true
     }
 
     /// Memory held of frames that nobody can have yet, and since when.

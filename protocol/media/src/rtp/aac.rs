@@ -5,6 +5,7 @@
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
+use wire::codec::aac::adts;
 use wire::trace::{Field, field};
 use wire::{Cursor, Error, Problem};
 
@@ -103,7 +104,7 @@ impl Depacketizer {
             let unit = rest.split_to(size);
             if !unit.is_empty() {
                 // A copy: what arrived with it must not stay in memory as long as it does.
-                units.push((timestamp, place, Bytes::copy_from_slice(&unit)));
+                units.push((timestamp, place, Bytes::copy_from_slice(raw(&unit))));
             }
         }
         Ok(units)
@@ -125,7 +126,8 @@ impl Depacketizer {
             return Vec::new();
         }
         held.truncate(size);
-        vec![(timestamp, 0, held.freeze())]
+        let unit = held.freeze();
+        vec![(timestamp, 0, unit.slice_ref(raw(&unit)))]
     }
 
     fn give_up(&mut self) {
@@ -133,6 +135,12 @@ impl Depacketizer {
             self.damaged = self.damaged.saturating_add(1);
         }
     }
+}
+
+/// The raw frame of a unit. Some senders leave the ADTS header on it, which no decoder expects there (RFC 3640 §3.3.6).
+fn raw(unit: &[u8]) -> &[u8] {
+    let header = adts::Header::parse(unit).filter(|header| header.length == unit.len());
+    header.and_then(|header| unit.get(header.header..)).unwrap_or(unit)
 }
 
 /// Cuts an access unit into payloads: one, or fragments where it is too large for that.
@@ -169,6 +177,21 @@ mod tests {
         let payload = Bytes::from_static(&[0, 32, 0, 3 << 3, 0, 2 << 3 | 1, 1, 2, 3, 4, 5]);
         let units = d.packet(9, &payload, false).unwrap();
         assert_eq!(units, [(9, 0, Bytes::from_static(&[1, 2, 3])), (9, 2, Bytes::from_static(&[4, 5]))]);
+    }
+
+    #[test]
+    fn adts_headers_are_taken_off() {
+        // LC, 48 kHz, stereo, 9 bytes with the header; the second unit says another length than it has.
+        let with = Bytes::from_static(&[0xff, 0xf1, 0x4c, 0x80, 0x01, 0x3f, 0xfc, 0x21, 0x10]);
+        let (without, not) = (with.slice(7..), with.slice(..8));
+        let mut d = Depacketizer::new(HBR);
+        let payload = [&[0, 32, 0, 9 << 3, 0, 8 << 3][..], &with, &not].concat();
+        let units = d.packet(9, &payload.into(), false).unwrap();
+        assert_eq!(units, [(9, 0, without.clone()), (9, 1, not)]);
+        let parts = packetize(&with, 9);
+        assert!(parts.len() > 1);
+        let units: Vec<_> = parts.iter().flat_map(|p| d.packet(7, &p.payload, false).unwrap()).collect();
+        assert_eq!(units, [(7, 0, without)]);
     }
 
     #[test]

@@ -97,7 +97,9 @@ impl Format {
                 }
                 return Some(format);
             }
-            if !map.is("mpeg4-generic") {
+            // Of its modes we know those of AAC, and everybody who names none means one of them.
+            let mode = parameters.value("mode").unwrap_or("AAC-hbr");
+            if !map.is("mpeg4-generic") || !mode.get(..4).is_some_and(|m| m.eq_ignore_ascii_case("AAC-")) {
                 return None;
             }
             // The lengths have no defaults; everybody who leaves them out means those of AAC-hbr.
@@ -172,14 +174,29 @@ pub(super) fn payload_type(place: usize) -> u8 {
     DYNAMIC.saturating_add(u8::try_from(place).unwrap_or(0)).min(127)
 }
 
+/// What a description says of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading<'a> {
+    /// For people.
+    pub name: &'a str,
+    /// Tells this description from all others of its origin (RFC 8866 §5.2).
+    pub id: u64,
+    /// Of which version of IP the addresses are.
+    pub v6: bool,
+    /// True where players come to it while it runs, so that it has no beginning and no end (RFC 2326 §C.1.5).
+    pub live: bool,
+}
+
 /// The session description of a stream: one media section for each track that RTP can carry, its control `trackID=N` with the
 /// track's place in `tracks`, its payload type 96 + N. None where there is no such track.
-pub fn describe(tracks: &[Arc<Track>], name: &str) -> Option<String> {
-    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+pub fn describe(tracks: &[Arc<Track>], heading: &Heading<'_>) -> Option<String> {
+    let name: String = heading.name.chars().filter(|c| !c.is_control()).collect();
     let name = if name.trim().is_empty() { "-".to_owned() } else { name };
-    let mut sdp = format!(
-        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns={name}\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=control:*\r\n"
-    );
+    let (origin, any) = if heading.v6 { ("IP6 ::1", "IP6 ::") } else { ("IP4 127.0.0.1", "IP4 0.0.0.0") };
+    let id = heading.id;
+    let range = if heading.live { "a=range:npt=now-\r\n" } else { "" };
+    let mut sdp =
+        format!("v=0\r\no=- {id} 1 IN {origin}\r\ns={name}\r\nc=IN {any}\r\nt=0 0\r\na=control:*\r\n{range}");
     let mut sections = 0usize;
     for (place, track) in tracks.iter().enumerate() {
         let Some(section) = section(track, payload_type(place)) else { continue };
@@ -302,8 +319,14 @@ mod tests {
             track(Codec::Vp8, Bytes::new(), 1000),
             track(Codec::Aac, Bytes::from_static(&[0x11, 0x90]), 48_000),
         ];
-        let sdp = describe(&tracks, "live/a\r\nx").unwrap();
-        assert!(sdp.contains("profile-level-id=64001e;") && sdp.contains("s=live/ax\r\n"), "{sdp}");
+        let heading = Heading { name: "live/a\r\nx", id: 7, v6: false, live: true };
+        let sdp = describe(&tracks, &heading).unwrap();
+        let begin = "v=0\r\no=- 7 1 IN IP4 127.0.0.1\r\ns=live/ax\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n";
+        assert!(sdp.starts_with(&format!("{begin}a=control:*\r\na=range:npt=now-\r\nm=")), "{sdp}");
+        let other = describe(&tracks, &Heading { v6: true, live: false, ..heading }).unwrap();
+        assert!(other.contains(" IN IP6 ::1\r\n") && other.contains("c=IN IP6 ::\r\n"), "{other}");
+        assert!(!other.contains("a=range"), "{other}");
+        assert!(sdp.contains("profile-level-id=64001e;"), "{sdp}");
         assert!(
             sdp.contains("a=rtpmap:98 mpeg4-generic/48000/2\r\n") && sdp.contains("config=1190"),
             "{sdp}"
@@ -314,7 +337,7 @@ mod tests {
         let back: Vec<_> = formats.iter().filter_map(Format::track).collect();
         assert_eq!(back, [tracks[0].clone(), tracks[2].clone()]);
         assert_eq!((formats[1].samples, read.media[1].control()), (1024, Some("trackID=2")));
-        assert_eq!(describe(&tracks[1..2], "x"), None);
+        assert_eq!(describe(&tracks[1..2], &heading), None);
     }
 
     #[test]
@@ -327,6 +350,9 @@ mod tests {
                 .unwrap();
         assert!(h264.track().is_none());
         assert!(of("m=video 0 RTP/AVP 96\na=rtpmap:96 VP8/90000\n").is_none());
+        let celp =
+            "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/16000\na=fmtp:97 mode=CELP-cbr;config=440E00\n";
+        assert!(of(celp).is_none() && of(&celp.replace("CELP-cbr;config=440E00", "aac-lbr")).is_some());
         let latm = |fmtp: &str| {
             of(&format!("m=audio 0 RTP/AVP 96\na=rtpmap:96 MP4A-LATM/48000/2\na=fmtp:96 {fmtp}\n"))
         };

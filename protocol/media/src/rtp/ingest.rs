@@ -185,6 +185,21 @@ impl Ingest {
         }
     }
 
+    /// Leaves out the media sections that are not to come. Call it before the first packet.
+    pub fn keep(&mut self, comes: impl Fn(usize) -> bool) {
+        for (place, channel) in self.channels.iter_mut().enumerate() {
+            if !comes(place) {
+                *channel = None;
+            }
+        }
+        self.out.retain(|(place, _)| comes(*place));
+    }
+
+    /// The kinds of media that come.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.channels.iter().flatten().map(Channel::kind)
+    }
+
     /// How many media sections there are.
     pub fn sections(&self) -> usize {
         self.channels.len()
@@ -302,8 +317,7 @@ impl Ingest {
     /// What the last [`report`](Self::report) about a track said, and how many packets it counted as expected.
     pub fn heard(&self, place: usize) -> Option<(Kind, Heard, u64)> {
         let channel = self.channel(place)?;
-        let kind = if channel.format.kind == FormatKind::H264 { Kind::Video } else { Kind::Audio };
-        Some((kind, channel.heard?, channel.reception.expected()))
+        Some((channel.kind(), channel.heard?, channel.reception.expected()))
     }
 
     /// Lets time pass: gives up what waited long enough.
@@ -404,6 +418,10 @@ impl Ingest {
 }
 
 impl Channel {
+    fn kind(&self) -> Kind {
+        if self.format.kind == FormatKind::H264 { Kind::Video } else { Kind::Audio }
+    }
+
     /// Makes the track anew, where what is known of it changed.
     fn configure(&mut self) {
         let (codec, config) = match &self.depacketizer {

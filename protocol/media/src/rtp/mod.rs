@@ -22,7 +22,7 @@ mod timeline;
 
 pub use dts::DtsRebuilder;
 pub use egress::{Anchor, Heard, MAX_PAYLOAD, Sender, packetize};
-pub use format::{Format, FormatKind, describe, rtp_clock};
+pub use format::{Format, FormatKind, Heading, describe, rtp_clock};
 pub use ingest::{Counters, Ingest, IngestConfig};
 pub use piece::Piece;
 pub use reception::Reception;

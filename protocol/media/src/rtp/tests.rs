@@ -14,6 +14,8 @@ use super::*;
 use crate::flv::Demuxer;
 use crate::{Codec, Frame, Track, Unit};
 
+const HEADING: Heading<'_> = Heading { name: "test", id: 1, v6: false, live: false };
+
 /// Frames and tracks of the sample clip, by track: video first.
 fn sample() -> (Vec<Arc<Track>>, Vec<Frame>) {
     let bytes = include_bytes!("../../../../scenarios/samples/h264-aac.flv");
@@ -108,7 +110,7 @@ fn receive(ingest: &mut Ingest, sent: &[Sent]) -> Vec<(usize, Frame)> {
 }
 
 fn ingest(tracks: &[Arc<Track>], config: IngestConfig) -> Ingest {
-    let sdp = describe(tracks, "test").unwrap();
+    let sdp = describe(tracks, &HEADING).unwrap();
     Ingest::new(&Description::parse(sdp.as_bytes()).unwrap(), config).unwrap()
 }
 
@@ -188,7 +190,7 @@ fn what_is_held_is_told_and_comes_out_in_a_hurry() {
 #[test]
 fn parameter_sets_in_the_stream_configure_a_track_that_was_described_without() {
     let (tracks, frames) = sample();
-    let sdp = describe(&tracks[..1], "test").unwrap();
+    let sdp = describe(&tracks[..1], &HEADING).unwrap();
     let bare = sdp.split(";sprop").next().unwrap();
     let description = Description::parse(bare.as_bytes()).unwrap();
     let mut ingest = Ingest::new(&description, IngestConfig::tcp()).unwrap();
@@ -196,6 +198,31 @@ fn parameter_sets_in_the_stream_configure_a_track_that_was_described_without() {
     let got = receive(&mut ingest, &send(&tracks[..1], &video, true));
     assert_eq!(got.len(), video.len());
     assert_eq!(got[0].1.track.config, tracks[0].config);
+}
+
+#[test]
+fn tracks_that_were_not_set_up_are_none() {
+    let (tracks, frames) = sample();
+    let mut ingest = ingest(&tracks, IngestConfig::tcp());
+    ingest.keep(|place| place == 1);
+    let audio: Vec<Frame> = frames.into_iter().filter(|f| f.track.codec == Codec::Aac).collect();
+    let mut sent = send(&tracks[1..], &audio, true);
+    for s in &mut sent {
+        s.place = 1;
+        if !s.rtcp {
+            let mut bytes = s.bytes.to_vec();
+            bytes[1] += 1;
+            s.bytes = bytes.into();
+        }
+    }
+    assert_eq!((ingest.carries(0), ingest.carries(1), ingest.sections()), (false, true, 2));
+    let mut told = Vec::new();
+    while let Some((place, unit)) = ingest.poll() {
+        assert!(matches!(unit, Unit::Track(_)));
+        told.push(place);
+    }
+    assert_eq!(told, [1]);
+    assert_eq!(receive(&mut ingest, &sent).len(), audio.len());
 }
 
 #[test]

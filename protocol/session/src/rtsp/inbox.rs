@@ -28,6 +28,8 @@ pub(super) struct Inbox {
     seen: usize,
     /// Bytes cut off so far.
     position: u64,
+    /// The head that could not be read.
+    broken: BytesMut,
     /// When the first byte of an incomplete unit was there.
     pub since: Option<Time>,
 }
@@ -76,16 +78,25 @@ impl Inbox {
                     let text = self.held.split_to(head);
                     let body = self.held.split_to(body).freeze();
                     let at = self.position.saturating_sub(head as u64).saturating_sub(body.len() as u64);
-                    let head = Head::decode(&mut Cursor::based(&text, at))?;
-                    return Ok(Some(Unit::Message { head, body }));
+                    return match Head::decode(&mut Cursor::based(&text, at)) {
+                        Ok(head) => Ok(Some(Unit::Message { head, body })),
+                        Err(error) => {
+                            self.broken = text;
+                            Err(error)
+                        }
+                    };
                 }
             }
         }
     }
 
-    /// The CSeq of the message that [`next`](Self::next) could not read, where that far it is one.
+    /// The CSeq of the message that [`next`](Self::next) could not read, where it has one. Its start line may be what is wrong
+    /// with it.
     pub fn broken_cseq(&self) -> Option<String> {
-        let head = Head::decode(&mut Cursor::new(&self.held)).ok()?;
+        let text = if self.broken.is_empty() { &self.held } else { &self.broken };
+        let first = text.iter().position(|b| *b == b'\n')?;
+        let text = [b"ANY * RTSP/1.0\r\n", text.get(first.saturating_add(1)..)?].concat();
+        let head = Head::decode(&mut Cursor::new(&text)).ok()?;
         head.headers.cseq()?;
         head.headers.value("CSeq").map(str::to_owned)
     }

@@ -11,6 +11,7 @@ mod inbox;
 mod io;
 mod offer;
 mod plain;
+mod request;
 mod server;
 mod url;
 

@@ -44,6 +44,18 @@ impl Carry {
     }
 }
 
+/// The transports that could have been had, for the answer to an offer without one of them.
+pub(super) fn possible(config: &ServerConfig, publish: bool) -> String {
+    let all = [(config.udp, "RTP/AVP"), (config.tcp, "RTP/AVP/TCP")];
+    let transport = |protocol: &str| Transport {
+        unicast: true,
+        mode: publish.then_some(Mode::Record),
+        ..Transport::new(protocol)
+    };
+    let all = all.into_iter().filter(|(can, _)| *can).map(|(_, protocol)| transport(protocol).to_string());
+    all.collect::<Vec<_>>().join(",")
+}
+
 /// The first transport that we can do, or the status code that says why there is none. `taken` are the channels of other
 /// tracks.
 pub(super) fn choose(

@@ -11,13 +11,10 @@ use super::Reason;
 use super::inbox::{Inbox, Unit, status_of};
 use super::io::{Action, Carry, Event, Input, Output, Refusal, ServerConfig, TrackStart};
 use super::offer;
+use super::request::{Echo, PUBLIC, Request, base_of, is_chunked, sdp_is_accepted};
 use super::url::{Location, rest, without_credentials};
 use crate::Time;
 use crate::rtmp::PathError;
-
-/// The methods we serve.
-const PUBLIC: &str =
-    "OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, PAUSE, RECORD, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// A server endpoint.
 #[derive(Debug)]
@@ -40,13 +37,13 @@ pub struct Server {
 /// A request that the driver has to decide on.
 #[derive(Debug)]
 struct Waiting {
-    cseq: String,
+    echo: Echo,
     ask: Ask,
 }
 
 #[derive(Debug)]
 enum Ask {
-    Describe { base: String },
+    Describe { base: Option<String> },
     Announce(Announced),
     Setup { path: String, url: String, choice: offer::Choice, publish: bool },
     Play { ranged: bool, scaled: bool },
@@ -81,25 +78,6 @@ enum State {
 struct Track {
     url: String,
     carry: Carry,
-}
-
-/// A request, taken apart.
-struct Request {
-    cseq: String,
-    method: String,
-    uri: String,
-    head: Head,
-    body: Bytes,
-}
-
-impl Request {
-    fn value(&self, name: &str) -> Option<&str> {
-        self.head.headers.value(name)
-    }
-
-    fn agent(&self) -> String {
-        self.value("User-Agent").unwrap_or_default().chars().take(200).collect()
-    }
 }
 
 impl Server {
@@ -204,8 +182,12 @@ impl Server {
         if let Some(cseq) = self.inbox.broken_cseq() {
             answer.headers.push("CSeq", cseq);
         }
-        answer.headers.push("Connection", "close");
-        self.send(&answer, b"");
+        self.last(answer, error);
+    }
+
+    /// The last answer: what follows on the connection cannot be told apart.
+    fn last(&mut self, answer: Head, error: Error) {
+        self.send(&answer.with("Connection", "close"), b"");
         self.close(Reason::Protocol(error));
     }
 
@@ -249,14 +231,18 @@ impl Server {
             return self.send(&answer, b"");
         }
         let Some(cseq) = cseq else { return self.send(&Head::response(400), b"") };
-        self.request(Request { cseq, method, uri, head, body });
+        let timestamp = head.headers.value("Timestamp").map(str::to_owned);
+        let echo = Echo { cseq, timestamp };
+        if let Some(error) = is_chunked(&head) {
+            let answer = self.answer(&echo, 501);
+            return self.last(answer, error);
+        }
+        self.request(Request { echo, method, uri, head, body });
     }
 
     fn request(&mut self, request: Request) {
-        let required: Vec<&str> = request.head.headers.all("Require").collect();
-        if !required.is_empty() {
-            let unsupported = required.join(", ");
-            return self.send(&self.answer(&request.cseq, 551).with("Unsupported", unsupported), b"");
+        if let Some(unsupported) = request.required() {
+            return self.send(&self.answer(&request.echo, 551).with("Unsupported", unsupported), b"");
         }
         if let Some(given) = request.value("Session") {
             let given = SessionId::parse(given);
@@ -265,7 +251,7 @@ impl Server {
             }
         }
         match request.method.as_str() {
-            "OPTIONS" => self.send(&self.answer(&request.cseq, 200).with("Public", PUBLIC), b""),
+            "OPTIONS" => self.send(&self.answer(&request.echo, 200).with("Public", PUBLIC), b""),
             "DESCRIBE" => self.describe(&request),
             "ANNOUNCE" => self.announce(&request),
             "SETUP" => self.setup(&request),
@@ -276,10 +262,10 @@ impl Server {
             "GET_PARAMETER" | "SET_PARAMETER" => {
                 // Without a body it says no more than that the peer is there (RFC 2326 §10.8).
                 let status = if request.body.trim_ascii().is_empty() { 200 } else { 451 };
-                self.send(&self.answer(&request.cseq, status), b"");
+                self.send(&self.answer(&request.echo, status), b"");
             }
             "REDIRECT" => self.fail(&request, 405),
-            _ => self.send(&self.answer(&request.cseq, 501).with("Public", PUBLIC), b""),
+            _ => self.send(&self.answer(&request.echo, 501).with("Public", PUBLIC), b""),
         }
     }
 
@@ -301,18 +287,11 @@ impl Server {
     // --- requests ---
 
     fn describe(&mut self, request: &Request) {
-        let takes = |range: &str| {
-            let range = range.split(';').next().unwrap_or_default().trim();
-            ["application/sdp", "application/*", "*/*", "*"].iter().any(|t| range.eq_ignore_ascii_case(t))
-        };
-        let accepted: Vec<&str> = request.head.headers.all("Accept").flat_map(|v| v.split(',')).collect();
-        if !accepted.is_empty() && !accepted.into_iter().any(takes) {
+        if !sdp_is_accepted(&request.head) {
             return self.fail(request, 406);
         }
         let Some(Location { path, query, .. }) = self.location(request) else { return };
-        // A slash at its end makes joining and resolving a control come out the same.
-        let url = without_credentials(&request.uri);
-        let base = format!("{}/", url.split('?').next().unwrap_or_default().trim_end_matches('/'));
+        let base = base_of(&request.uri);
         self.ask(request, Ask::Describe { base }, Event::Describe { path, query, agent: request.agent() });
     }
 
@@ -429,15 +408,15 @@ impl Server {
         let (ranged, scaled) = (range.is_some(), request.value("Scale").is_some());
         if session.state == State::Playing {
             // A live stream goes on: there is nothing to seek in.
-            let answer = self.played(&request.cseq, ranged, scaled);
+            let answer = self.played(&request.echo, ranged, scaled);
             return self.send(&answer, b"");
         }
         let (path, tracks) = (session.path.clone(), session.tracks.keys().copied().collect());
         self.ask(request, Ask::Play { ranged, scaled }, Event::Play { path, tracks });
     }
 
-    fn played(&self, cseq: &str, ranged: bool, scaled: bool) -> Head {
-        let mut answer = self.answer(cseq, 200);
+    fn played(&self, echo: &Echo, ranged: bool, scaled: bool) -> Head {
+        let mut answer = self.answer(echo, 200);
         if ranged {
             answer.headers.push("Range", "npt=now-");
         }
@@ -456,7 +435,7 @@ impl Server {
         // A publisher may pause too (RFC 2326 §A.2); GStreamer's does so before it leaves.
         session.state = State::Ready;
         self.event(Event::Paused);
-        self.send(&self.answer(&request.cseq, 200), b"");
+        self.send(&self.answer(&request.echo, 200), b"");
     }
 
     fn record(&mut self, request: &Request) {
@@ -472,7 +451,7 @@ impl Server {
     }
 
     fn teardown(&mut self, request: &Request) {
-        let answer = self.answer(&request.cseq, 200);
+        let answer = self.answer(&request.echo, 200);
         self.end(false);
         self.send(&answer, b"");
     }
@@ -487,13 +466,13 @@ impl Server {
     // --- answers ---
 
     fn ask(&mut self, request: &Request, ask: Ask, event: Event) {
-        self.waiting = Some(Waiting { cseq: request.cseq.clone(), ask });
+        self.waiting = Some(Waiting { echo: request.echo.clone(), ask });
         self.event(event);
     }
 
     /// An answer with what every answer has.
-    fn answer(&self, cseq: &str, status: u16) -> Head {
-        let mut head = Head::response(status).with("CSeq", cseq).with("Server", self.config.agent.as_str());
+    fn answer(&self, echo: &Echo, status: u16) -> Head {
+        let mut head = echo.response(status).with("Server", self.config.agent.as_str());
         if let Some(session) = self.session.as_ref().filter(|_| status == 200) {
             head.headers.push("Session", session.id.as_str());
         }
@@ -501,9 +480,11 @@ impl Server {
     }
 
     fn fail(&mut self, request: &Request, status: u16) {
-        let mut answer = self.answer(&request.cseq, status);
-        if matches!(status, 405 | 455) {
-            answer.headers.push("Allow", self.allowed());
+        let mut answer = self.answer(&request.echo, status);
+        match status {
+            405 | 455 => answer.headers.push("Allow", self.allowed()),
+            461 => answer.headers.push("Transport", offer::possible(&self.config, self.announced.is_some())),
+            _ => {}
         }
         self.send(&answer, b"");
     }
@@ -539,21 +520,23 @@ impl Server {
         }
     }
 
-    fn decide(&mut self, Waiting { cseq, ask }: Waiting, decision: Action) {
+    fn decide(&mut self, Waiting { echo, ask }: Waiting, decision: Action) {
         match (ask, decision) {
             (Ask::Describe { base }, Action::Describe { sdp }) => {
-                let answer = self.answer(&cseq, 200);
-                let answer = answer.with("Content-Base", base).with("Content-Type", "application/sdp");
-                self.send(&answer, sdp.as_bytes());
+                let mut answer = self.answer(&echo, 200);
+                if let Some(base) = base {
+                    answer.headers.push("Content-Base", base);
+                }
+                self.send(&answer.with("Content-Type", "application/sdp"), sdp.as_bytes());
             }
             (Ask::Announce(announced), Action::Accept) => {
                 self.announced = Some(announced);
-                self.send(&self.answer(&cseq, 200), b"");
+                self.send(&self.answer(&echo, 200), b"");
             }
             (Ask::Setup { path, url, choice, publish }, Action::SetUp { track, server_port, ssrc }) => {
                 self.set_up(path, publish, track, Track { url, carry: choice.carry.with(server_port) });
                 let transport = choice.answer(server_port, ssrc);
-                let mut answer = self.answer(&cseq, 200).with("Transport", transport.to_string());
+                let mut answer = self.answer(&echo, 200).with("Transport", transport.to_string());
                 if let Some(session) = answer.headers.0.iter_mut().find(|h| h.name == "Session") {
                     let seconds = self.config.session_timeout.as_secs();
                     let timeout = u32::try_from(seconds).ok();
@@ -565,7 +548,7 @@ impl Server {
                 if let Some(session) = &mut self.session {
                     session.state = State::Playing;
                 }
-                let mut answer = self.played(&cseq, ranged, scaled);
+                let mut answer = self.played(&echo, ranged, scaled);
                 let info = self.rtp_info(&info);
                 if !info.is_empty() {
                     answer.headers.push("RTP-Info", info);
@@ -576,11 +559,11 @@ impl Server {
                 if let Some(session) = &mut self.session {
                     session.state = State::Recording;
                 }
-                self.send(&self.answer(&cseq, 200), b"");
+                self.send(&self.answer(&echo, 200), b"");
             }
             (_, decision) => {
                 let why = if let Action::Refuse(why) = decision { why } else { Refusal::Failed };
-                self.send(&self.answer(&cseq, why.status()), b"");
+                self.send(&self.answer(&echo, why.status()), b"");
             }
         }
     }

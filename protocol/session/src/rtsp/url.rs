@@ -34,8 +34,11 @@ pub(super) fn without_credentials(url: &str) -> String {
 }
 
 impl Location {
-    /// Reads a request URI.
+    /// Reads a request URI. The server as a whole, `*`, is no stream.
     pub fn parse(uri: &str) -> Result<Self, PathError> {
+        if uri == "*" {
+            return Err(PathError::Empty);
+        }
         let (mut path, mut query) = rest(uri).split_once('?').unwrap_or((rest(uri), ""));
         let mut track = None;
         // A client that joins a control to a URL with a query string puts it behind that.
@@ -79,7 +82,9 @@ mod tests {
             let want = Location { path: path.to_owned(), query: query.to_owned(), track };
             assert_eq!(Location::parse(uri), Ok(want), "{uri}");
         }
-        for bad in ["rtsp://h", "rtsp://h/", "*x/..", "rtsp://h/a/../b", "rtsp://h/a%00", "rtsp://h/a//b"] {
+        for bad in
+            ["*", "rtsp://h", "rtsp://h/", "*x/..", "rtsp://h/a/../b", "rtsp://h/a%00", "rtsp://h/a//b"]
+        {
             assert!(Location::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(without_credentials("rtsp://u:p@h:1/a@b?c"), "rtsp://h:1/a@b?c");

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
-use media::rtp::{Anchor, MAX_PAYLOAD, Sender, describe, packetize, rtp_clock};
+use media::rtp::{Anchor, Heading, MAX_PAYLOAD, Sender, describe, packetize, rtp_clock};
 use media::{Frame, Track, Unit};
 use session::Time;
 use session::rtsp::{Action, Carry, Client, ClientConfig, ClientRole, Event};
@@ -108,7 +108,8 @@ pub async fn publish_rtsp(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Published, ClientError> {
     let place = place.into();
-    let sdp = describe(&feed.tracks, "streamgauge")
+    let heading = Heading { name: "streamgauge", id: 0, v6: url.contains("://["), live: false };
+    let sdp = describe(&feed.tracks, &heading)
         .ok_or(ClientError::Unusable("there is nothing that RTSP could carry"))?;
     let config = ClientConfig::new(ClientRole::Publish { sdp }, url, agent);
     let connection = Connection::open(&place, Client::new(config, Time::default())).await?;
