@@ -114,6 +114,12 @@ mod tests {
         [lengths, frame.to_vec()].concat().into()
     }
 
+    /// Whether the rest of an element whose beginning is lost looks like an element itself: nobody can tell then.
+    fn looks_whole(rest: &[u8]) -> bool {
+        let full = rest.iter().take_while(|b| **b == 255).count();
+        rest.get(full).is_some_and(|last| 255 * full + usize::from(*last) == rest.len() - full - 1)
+    }
+
     #[test]
     fn an_element_without_end_is_given_up() {
         let mut d = depacketizer();
@@ -155,6 +161,9 @@ mod tests {
             prop_assert_eq!(&got, &whole);
             if drop < packets.len() {
                 let (gone, _, _) = packets.remove(drop);
+                let rest: Vec<u8> =
+                    packets.iter().skip(drop).filter(|(t, ..)| *t == gone).flat_map(|(.., p)| p.to_vec()).collect();
+                prop_assume!(!looks_whole(&rest));
                 let mut d = depacketizer();
                 let got: Vec<_> = packets
                     .iter()
