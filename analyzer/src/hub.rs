@@ -200,8 +200,13 @@ impl Handler for Hub {
     }
 
     fn packet(&mut self, conn: ConnId, _: Dir, time_ns: i64, bytes: u64) {
-        if bytes > 0 && !matches!(self.conns.get(&conn), None | Some(Conn::Other(..) | Conn::Http(_))) {
-            self.bandwidth.add(Line::Conn(conn), time_ns, bytes);
+        let line = match self.conns.get(&conn) {
+            None | Some(Conn::Other(..) | Conn::Http(_)) => return,
+            Some(Conn::Rtsp(tracker, _)) if !tracker.is_first_session() => tracker.session().map(Line::Rtsp),
+            Some(_) => None,
+        };
+        if bytes > 0 {
+            self.bandwidth.add(line.unwrap_or(Line::Conn(conn)), time_ns, bytes);
         }
     }
 
@@ -292,6 +297,14 @@ impl Handler for Hub {
                 self.become_of(conn, &info, speech, pieces);
             }
             Conn::Other(..) => {}
+        }
+    }
+
+    fn ended(&mut self, conn: ConnId, dir: Dir, at: At) {
+        if let Some(Conn::Http(tracker)) = self.conns.get_mut(&conn) {
+            tracker.ended(dir, at, &mut self.hls);
+            let bandwidth = &mut self.bandwidth;
+            self.hls.carried(at.time_ns, |viewer, bytes| bandwidth.add(Line::Hls(viewer), at.time_ns, bytes));
         }
     }
 

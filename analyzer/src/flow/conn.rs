@@ -4,7 +4,7 @@ use wire::net::{Flags, Tcp};
 
 use super::half::{Half, Out, Segment};
 use super::hash::Key;
-use super::{ConnId, ConnInfo, ConnStats, Dir, End, Handler, Limits};
+use super::{At, ConnId, ConnInfo, ConnStats, Dir, End, Handler, Limits};
 
 /// A packet of a connection.
 #[derive(Clone, Copy)]
@@ -182,11 +182,16 @@ impl Conn {
                 time_ns,
                 frame,
             };
+            let was_told = self.half(dir).is_told();
             let mut out = Out { handler, conn: self.id, dir };
             let fresh = self.half_mut(dir).segment(&mut out, &segment, limits);
             if fresh > 0 {
                 handler.packet(self.id, dir, time_ns, fresh);
                 self.revive(dir, segment.seq);
+            }
+            if !was_told && self.half(dir).is_told() {
+                let offset = self.half(dir).next();
+                handler.ended(self.id, dir, At { time_ns, frame, offset, ready_ns: time_ns });
             }
             if self.ending.is_none() && self.a_to_b.stats.fin && self.b_to_a.stats.fin {
                 self.ending = Some((End::Fin, time_ns));

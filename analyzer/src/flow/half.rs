@@ -181,6 +181,16 @@ impl Half {
         fresh
     }
 
+    /// True where the stream has ended and was handed on to its end.
+    pub fn is_told(&self) -> bool {
+        self.fin.is_some_and(|fin| self.next >= fin)
+    }
+
+    /// Offset of the next byte to hand on.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Where a segment belongs in the stream.
     fn place(&mut self, base: u32, segment: &Segment<'_>) -> Place {
         if let Some(distance) = self.distance(segment.seq) {

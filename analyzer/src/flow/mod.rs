@@ -231,6 +231,11 @@ pub trait Handler {
         let _ = (conn, dir, at, len, why);
     }
 
+    /// One side has sent all it will, and every byte of it was told.
+    fn ended(&mut self, conn: ConnId, dir: Dir, at: At) {
+        let _ = (conn, dir, at);
+    }
+
     /// The connection is over, and no more will be told about it.
     fn closed(&mut self, conn: ConnId, end: End, stats: &ConnStats) {
         let _ = (conn, end, stats);

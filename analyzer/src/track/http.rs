@@ -307,6 +307,15 @@ impl Tracker {
         State::Lost
     }
 
+    /// A side has sent its last byte, which is where a body without a length ends.
+    pub fn ended(&mut self, dir: Dir, at: At, hls: &mut Registry) {
+        if matches!(self.state(dir), State::Close) {
+            let from_client = self.client == Some(dir);
+            *self.state(dir) = State::Head(Vec::new());
+            self.done(from_client, at, true, hls);
+        }
+    }
+
     /// The connection is over.
     pub fn close(mut self, end: End, stats: &ConnStats, hls: &mut Registry) {
         let at = At { time_ns: stats.last_ns, frame: stats.info.frame, offset: 0, ready_ns: stats.last_ns };

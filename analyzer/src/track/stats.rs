@@ -9,6 +9,8 @@ use crate::trace::Mark;
 
 /// A step between frames that is longer than this, in milliseconds, is a jump of the clock, not a frame's length.
 const JUMP_MS: i64 = 10_000;
+/// Where another resource begins, a step that is longer by this than two usual ones, in milliseconds, is a gap.
+const SEAM_MS: i64 = 500;
 /// Claims kept for a track.
 const MAX_CLAIMS: usize = 64;
 /// Longest claim kept, in bytes.
@@ -94,6 +96,8 @@ struct Clock {
     steps: u64,
     stepped_ms: i64,
     broken: bool,
+    /// The next frame begins another resource.
+    seam: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -205,9 +209,17 @@ impl Stats {
         self.gop.open = None;
     }
 
+    /// Another resource begins: where its first frame does not follow the last one, what lies between was not sent.
+    pub fn seam(&mut self) {
+        self.clock.seam = true;
+    }
+
     /// Counts a frame with its 32 bit decoding time and the offset of its presentation time, in milliseconds.
     pub fn frame(&mut self, dts: u32, composition: i32, key: bool) {
         self.frames = self.frames.saturating_add(1);
+        if std::mem::take(&mut self.clock.seam) && self.clock.is_gap(dts) {
+            self.lost();
+        }
         self.clock.step(dts, composition);
         if let Some(marks) = &mut self.marks {
             let pts_ms = self.clock.dts.saturating_add(i64::from(composition));
@@ -336,6 +348,16 @@ impl Stats {
 }
 
 impl Clock {
+    /// True where the step to this time is not one from a frame to the next.
+    fn is_gap(&self, raw: u32) -> bool {
+        let (Some(last), Some(mean)) = (self.raw, u64::try_from(self.stepped_ms).ok()) else { return false };
+        let Some(mean) = mean.checked_div(self.steps).and_then(|mean| i64::try_from(mean).ok()) else {
+            return false;
+        };
+        let step = i64::from(raw.wrapping_sub(last).cast_signed());
+        !(0..=mean.saturating_mul(2).saturating_add(SEAM_MS)).contains(&step)
+    }
+
     fn step(&mut self, raw: u32, composition: i32) {
         let Some(last) = self.raw.replace(raw) else {
             self.dts = i64::from(raw);

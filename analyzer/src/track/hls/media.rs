@@ -153,9 +153,10 @@ struct Track {
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
     tracks: Vec<Track>,
-    declared: Vec<(&'static str, String)>,
     /// What the latest fragment holds.
     spans: Vec<Span>,
+    /// When the first picture and the first sound were whole.
+    firsts: [Option<i64>; 2],
     /// Whether every frame is marked.
     trace: bool,
 }
@@ -181,11 +182,21 @@ impl Tracks {
         Self { trace, ..Self::default() }
     }
 
-    /// What a playlist claims of the pictures and the sound.
-    pub(super) fn declare(&mut self, claims: &[(&'static str, String)]) {
-        if self.declared.is_empty() {
-            self.declared = claims.to_vec();
-        }
+    /// True where the initialization section with this key was read.
+    pub(super) fn knows(&self, of: u64) -> bool {
+        self.tracks.iter().any(|track| track.of.0 == of)
+    }
+
+    /// A segment's first picture or sound is whole.
+    pub(super) fn first(&mut self, picture: bool, at_ns: i64) {
+        let [pictures, sounds] = &mut self.firsts;
+        let first = if picture { pictures } else { sounds };
+        *first = first.map_or(Some(at_ns), |known| Some(known.min(at_ns)));
+    }
+
+    /// When the first picture and the first sound were whole, nanoseconds since 1970.
+    pub(super) fn firsts(&self) -> [Option<i64>; 2] {
+        self.firsts
     }
 
     /// An initialization section with this key.
@@ -217,8 +228,8 @@ impl Tracks {
         }
     }
 
-    /// A fragment that needs the initialization section with this key. Returns where its first picture ends in the
-    /// resource, or its first sound where there is no video. Samples that have to be looked into are asked for.
+    /// A fragment that needs the initialization section with this key. Returns true for a picture, and where its first one ends
+    /// in the resource, or false and its first sound's end where there is no video. Samples that have to be looked into are asked for.
     pub(super) fn fragment(
         &mut self,
         of: Option<u64>,
@@ -226,7 +237,7 @@ impl Tracks {
         fragment: &Fragment,
         arrived_ns: i64,
         samples: &mut Samples,
-    ) -> Option<u64> {
+    ) -> Option<(bool, u64)> {
         let mut first: Option<(bool, u64)> = None;
         self.spans.clear();
         for part in &fragment.tracks {
@@ -274,7 +285,7 @@ impl Tracks {
             let each = (shortest == longest).then_some(u64::from(longest));
             self.spans.push(Span { track, from: part.decode_time, lasts, each, timescale });
         }
-        first.map(|(_, end)| end)
+        first
     }
 
     /// A whole sample that was asked for.
@@ -299,18 +310,14 @@ impl Tracks {
         self.tracks.iter().map(|track| &track.stats)
     }
 
-    /// The tracks and those of `streams`, video first.
-    pub(super) fn into_stats(self, streams: Vec<Stats>) -> Vec<Stats> {
-        let Self { tracks, declared, .. } = self;
-        let mut stats: Vec<Stats> = tracks.into_iter().map(|track| track.stats).chain(streams).collect();
-        stats.sort_by_key(|stats| stats.kind() != TrackKind::Video);
-        for one in &mut stats {
-            let video = one.kind() == TrackKind::Video;
-            for (name, value) in declared.iter().filter(|(name, _)| video || *name == "CODECS") {
-                one.declare(name, value.as_str());
-            }
-        }
-        stats
+    /// Another resource begins, which need not follow the one before.
+    pub(super) fn seam(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.stats.seam());
+    }
+
+    /// The tracks.
+    pub(super) fn into_stats(self) -> impl Iterator<Item = Stats> {
+        self.tracks.into_iter().map(|track| track.stats)
     }
 }
 

@@ -9,6 +9,7 @@ mod media;
 mod outcome;
 mod playlist;
 mod polls;
+mod rendition;
 mod samples;
 mod segment;
 mod viewers;
@@ -20,16 +21,15 @@ use spec::Requirement;
 use wire::http::{Head, Start};
 
 use self::coding::Coding;
-use self::media::Tracks;
 pub use self::outcome::Outcome;
 use self::playlist::{cookie, token};
+use self::rendition::{Declared, Movies, Rendition};
 use self::segment::{Segment, might_be_transport};
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
 use crate::rules::hls::url::{key, local};
 use crate::rules::{Panel, hls as rules};
-use crate::track::ts;
 
 /// Longest playlist that is read.
 const MAX_PLAYLIST: usize = 4 << 20;
@@ -56,6 +56,12 @@ pub struct Registry {
     /// What was noted of requests that no viewer could be found for.
     notes: Notes,
     stamp: u64,
+    /// Initialization sections seen lately.
+    movies: Movies,
+    /// Segments whose answers began.
+    turns: u64,
+    /// Memory that answers take which wait for those before them.
+    waiting: usize,
 }
 
 /// Who polls one playlist.
@@ -65,16 +71,31 @@ struct Loop {
     path: Option<String>,
     /// Media playlists of the multivariant playlist, if it is one.
     children: HashSet<u64>,
-    declared: Vec<(&'static str, String)>,
+    declared: Declared,
     viewers: Vec<ViewerNo>,
-    /// Segments with their initialization sections, and when they were listed last.
-    listed: HashMap<u64, (Option<u64>, u64)>,
+    /// Segments, and where and when they were listed last.
+    listed: HashMap<u64, Listing>,
     order: VecDeque<u64>,
-    maps: HashSet<u64>,
+    /// Initialization sections: which part of their resource they are, and the playlist that lists them.
+    maps: HashMap<u64, (Option<(u64, u64)>, u64)>,
+    /// Keys and the like.
+    others: HashSet<u64>,
     /// Requests for the multivariant playlist that no viewer has yet.
     pending: VecDeque<Pending>,
     /// The latest poll: by whom, its bytes, from where, when.
     latest: Option<(ViewerNo, [u64; 2], SocketAddr, i64)>,
+}
+
+/// A segment that a playlist lists.
+#[derive(Clone, Copy, Debug)]
+struct Listing {
+    /// The initialization section it needs.
+    map: Option<u64>,
+    encrypted: bool,
+    /// The playlist's key.
+    list: u64,
+    /// When it was fetched last, in playlists.
+    stamp: u64,
 }
 
 /// A request for a multivariant playlist.
@@ -109,14 +130,11 @@ struct Viewer {
     segments: u64,
     polled_ns: i64,
     fetched: VecDeque<u64>,
-    tracks: Tracks,
-    /// What its transport streams carry.
-    streams: ts::Tracks,
-    /// What its packed audio carries.
-    packed: ts::Packed,
-    /// True where they are in responses that no playlist lists.
+    /// What it fetched, each playlist's by itself.
+    renditions: Vec<Rendition>,
+    declared: Declared,
+    /// True where transport streams are in responses that no playlist lists.
     progressive: bool,
-    first_frame_ns: Option<i64>,
     parts: Vec<Part>,
     notes: Notes,
     incomplete: bool,
@@ -157,6 +175,8 @@ pub struct Exchange {
     started_ns: i64,
     /// The segment's key, its range counted.
     fetch: u64,
+    /// The first and the last byte that it asks for, where it asks for a part.
+    range: Option<(u64, u64)>,
     viewer: Option<ViewerNo>,
     /// The token of the URL or of the cookie.
     token: Option<String>,
@@ -214,6 +234,7 @@ impl Registry {
         let mut exchange = Exchange {
             method: method.chars().take(32).collect(),
             fetch: key(&format!("{} {range}", local(&url))),
+            range: part(range),
             token,
             url,
             agent: head.field("User-Agent").map(|agent| agent.chars().take(1024).collect()),
@@ -251,7 +272,13 @@ impl Registry {
     }
 
     /// Takes a response's head.
-    pub fn response(&mut self, _: &mut Connection, exchange: &mut Exchange, at: At, head: &Head<'_>) {
+    pub fn response(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &mut Exchange,
+        at: At,
+        head: &Head<'_>,
+    ) {
         let code = match head.start {
             Start::Status { code, .. } => code,
             Start::Request { .. } => 0,
@@ -262,8 +289,12 @@ impl Registry {
         exchange.content_type = head.field("Content-Type").map(|kind| kind.chars().take(256).collect());
         let kind = head.field("Content-Type").unwrap_or_default().to_ascii_lowercase();
         let path = exchange.url.split('?').next().unwrap_or_default().to_ascii_lowercase();
-        if let Body::Segment(segment) = &exchange.body {
-            let counts = !segment.is_map;
+        if exchange.viewer.is_none() && (code == 304 || exchange.method == "HEAD") {
+            self.asks_again(connection, exchange);
+        }
+        if let Body::Segment(segment) = &mut exchange.body {
+            segment.offset = exchange.range.filter(|_| code == 206).map_or(0, |(from, _)| from);
+            let (counts, encrypted) = (!segment.is_map, segment.encrypted);
             if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)).filter(|_| counts) {
                 if ok {
                     viewer.segments = viewer.segments.saturating_add(1);
@@ -277,6 +308,12 @@ impl Registry {
                     });
                 }
             }
+            if ok && encrypted {
+                self.note(exchange, &spec::capture::HLS_ENCRYPTED, || {
+                    let words = "segments are encrypted: what they carry is not known without their key";
+                    Note::new(&spec::capture::HLS_ENCRYPTED, words).at(at)
+                });
+            }
             if !ok {
                 exchange.body = Body::Other;
             } else if exchange.coding != Coding::Identity {
@@ -287,6 +324,8 @@ impl Registry {
                         .at(at)
                         .want_got("no Content-Encoding", coding.chars().take(64).collect::<String>())
                 });
+            } else {
+                self.begin_segment(exchange);
             }
             return;
         }
@@ -304,6 +343,20 @@ impl Registry {
         match viewer.and_then(|no| self.viewers.get_mut(no)) {
             Some(viewer) => viewer.notes.add(rule, None, make),
             None => self.notes.add(rule, None, make),
+        }
+    }
+
+    /// A playlist that has not changed, or only its head, was asked for: by whoever polls it.
+    fn asks_again(&mut self, connection: &mut Connection, exchange: &mut Exchange) {
+        let (url, bare) = (key(&exchange.url), key(bare(&exchange.url)));
+        let mine = self.by_client.get(&viewers::client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
+        let polls = |of: &usize| {
+            let group = self.loops.get(*of)?;
+            (group.playlist == bare || group.children.contains(&url)).then_some(*of)
+        };
+        let Some(of) = mine.iter().rev().find_map(polls) else { return };
+        if let Some(no) = self.polls(connection, of) {
+            self.credit(connection, no, exchange);
         }
     }
 
@@ -345,4 +398,16 @@ impl Registry {
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes).into_vec()
     }
+}
+
+/// A URL without its query.
+fn bare(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
+}
+
+/// The first and the last byte that a Range field asks for, where that is one part with a beginning (RFC 9110 §14.1.2).
+fn part(range: &str) -> Option<(u64, u64)> {
+    let (from, to) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let to = if to.is_empty() { u64::MAX } else { to.parse().ok()? };
+    Some((from.parse().ok()?, to))
 }

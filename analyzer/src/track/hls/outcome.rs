@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use model::Protocol;
+use model::{Protocol, TrackKind};
 
-use super::{MAX_CONNECTIONS, Part, Registry, Viewer, ViewerNo};
+use super::{MAX_CONNECTIONS, Part, Registry, Rendition, Viewer, ViewerNo};
 use crate::finding::Note;
 use crate::rules::Judged;
 use crate::track::Stats;
@@ -56,7 +56,8 @@ impl Viewer {
     /// What it speaks: a playlist and a segment make HLS; none where it is no session.
     pub(super) fn protocol(&self) -> Option<Protocol> {
         let hls = self.playlists > 0 && self.segments > 0;
-        let streams = self.progressive && !self.streams.is_empty();
+        let streams =
+            self.progressive && self.renditions.iter().any(|rendition| !rendition.streams.is_empty());
         hls.then_some(Protocol::Hls).or(streams.then_some(Protocol::MpegTs))
     }
 }
@@ -72,13 +73,13 @@ impl Registry {
     pub(crate) fn now(&self, no: ViewerNo) -> Option<(SocketAddr, Option<String>, Vec<String>, Lost)> {
         let viewer = self.viewer(no)?;
         let path = self.loops.get(viewer.of).and_then(|group| group.path.clone());
-        let codecs =
-            ongoing::codecs(viewer.tracks.stats().chain(viewer.streams.stats()).chain(viewer.packed.stats()));
+        let codecs = ongoing::codecs(viewer.renditions.iter().flat_map(Rendition::stats));
         Some((viewer.client, path, codecs, Lost::Unknown))
     }
 
     /// The viewers that are sessions, in order of their first request; then what the rules say of the others.
-    pub fn finish(self) -> (Vec<Outcome>, Vec<Vec<Judged>>) {
+    pub fn finish(mut self) -> (Vec<Outcome>, Vec<Vec<Judged>>) {
+        self.drain();
         let Self { viewers, loops, .. } = self;
         let path = |of: usize| loops.get(of).and_then(|group| group.path.clone());
         let (sessions, others): (Vec<_>, Vec<_>) =
@@ -89,12 +90,16 @@ impl Registry {
             .map(|(no, mut viewer)| {
                 viewer.parts.sort_by_key(|part| part.stats.first_ns);
                 let protocol = viewer.protocol().unwrap_or(Protocol::Hls);
-                let first_frame_ns = viewer
-                    .first_frame_ns
-                    .or(viewer.streams.first_frame_ns())
-                    .or(viewer.packed.first_frame_ns());
-                let mut streams = viewer.streams.into_stats(&mut viewer.notes, false);
-                streams.extend(viewer.packed.into_stats());
+                let firsts = |kind: usize| {
+                    let of = |rendition: &Rendition| rendition.firsts().get(kind).copied().flatten();
+                    viewer.renditions.iter().filter_map(of).min()
+                };
+                let first_frame_ns = firsts(0).or_else(|| firsts(1));
+                let mut tracks = Vec::new();
+                for rendition in std::mem::take(&mut viewer.renditions) {
+                    tracks.extend(rendition.into_stats(&viewer.declared, &mut viewer.notes));
+                }
+                tracks.sort_by_key(|stats| stats.kind() != TrackKind::Video);
                 Outcome {
                     viewer: ViewerNo(no),
                     protocol,
@@ -108,7 +113,7 @@ impl Registry {
                     first_frame_ns,
                     complete: !viewer.incomplete && viewer.parts.len() < MAX_CONNECTIONS,
                     parts: viewer.parts,
-                    tracks: viewer.tracks.into_stats(streams),
+                    tracks,
                     judged: viewer.rules.finish(),
                     notes: viewer.notes.into_vec(),
                 }

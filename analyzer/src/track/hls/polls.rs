@@ -1,7 +1,10 @@
 //! What a playlist that was fetched tells of the viewer who polls it.
 
-use super::playlist::{Playlist, token};
-use super::{Body, Claim, Connection, Exchange, MAX_PLAYLIST, MAX_SHARED, Pending, Registry, ViewerNo};
+use super::playlist::{Playlist, Reference, token};
+use super::{
+    Body, Claim, Connection, Declared, Exchange, Listing, MAX_PLAYLIST, MAX_SHARED, Pending, Registry,
+    ViewerNo, bare,
+};
 use crate::finding::Note;
 use crate::flow::At;
 use crate::rules::hls as rules;
@@ -47,10 +50,15 @@ impl Registry {
     }
 
     fn multivariant(&mut self, connection: &mut Connection, exchange: &mut Exchange, list: &Playlist) {
-        let named = list.children.iter().find_map(|child| token(child)).map(str::to_owned);
+        let named = list.children.iter().find_map(|(child, _)| token(child)).map(str::to_owned);
+        let each = list.children.iter().take(MAX_SHARED);
+        let each = each.map(|(child, claims)| (key(bare(child)), claims.clone())).collect();
+        let declared = Declared::new(each, list.declared.clone());
         if let Some(no) = named.or(exchange.token.clone()).and_then(|token| self.of_token(&token, exchange)) {
             if let Some(viewer) = self.viewer_mut(no) {
-                viewer.tracks.declare(&list.declared);
+                if viewer.declared.is_empty() {
+                    viewer.declared = declared;
+                }
                 viewer.playlists = viewer.playlists.saturating_add(1);
             }
             self.credit(connection, no, exchange);
@@ -58,8 +66,8 @@ impl Registry {
         }
         let Some(of) = self.find_loop(exchange, false) else { return };
         let Some(group) = self.loops.get_mut(of) else { return };
-        group.children.extend(list.children.iter().take(MAX_SHARED).map(|child| key(child)));
-        group.declared = list.declared.clone();
+        group.children.extend(list.children.iter().take(MAX_SHARED).map(|(child, _)| key(child)));
+        group.declared = declared;
         if group.pending.len() >= MAX_SHARED
             && let Some(old) = group.pending.pop_front()
         {
@@ -87,12 +95,8 @@ impl Registry {
                 let of = self.find_loop(exchange, true)?;
                 let group = self.loops.get(of)?;
                 let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
-                let waiting = || {
-                    let viewers = group.viewers.iter().copied();
-                    viewers.min_by_key(|no| self.viewer(*no).map(|viewer| viewer.polled_ns))
-                };
                 let fresh = !group.pending.is_empty();
-                match bound.or_else(|| waiting().filter(|_| !fresh)) {
+                match bound.or_else(|| self.polls(connection, of).filter(|_| !fresh)) {
                     Some(no) => no,
                     None => {
                         let pending = self.take_pending(of);
@@ -113,13 +117,20 @@ impl Registry {
         let of = viewer.of;
         let group = self.loops.get_mut(of)?;
         group.latest = own.then_some(poll);
-        group.maps.extend(list.maps.iter().take(MAX_SHARED));
+        let of_list = key(bare(&exchange.url));
+        let maps = || list.maps.iter().take(MAX_SHARED).map(|(map, part)| (*map, (*part, of_list)));
+        group.maps.extend(maps());
         if group.maps.len() > MAX_LISTED {
-            group.maps = list.maps.iter().copied().collect();
+            group.maps = maps().collect();
         }
-        for (segment, map) in &list.segments {
-            if group.listed.insert(*segment, (*map, stamp)).is_none() {
-                group.order.push_back(*segment);
+        group.others.extend(list.others.iter().take(MAX_SHARED));
+        if group.others.len() > MAX_LISTED {
+            group.others = list.others.iter().take(MAX_SHARED).copied().collect();
+        }
+        for Reference { url, map, encrypted } in &list.segments {
+            let listing = Listing { map: *map, encrypted: *encrypted, list: of_list, stamp };
+            if group.listed.insert(*url, listing).is_none() {
+                group.order.push_back(*url);
             }
         }
         while group.order.len() > MAX_LISTED {

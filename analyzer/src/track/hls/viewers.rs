@@ -3,22 +3,23 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
-use super::media::Tracks;
 use super::playlist::stream_path;
+use super::rendition::{Declared as Claimed, Rendition};
 use super::segment::Segment;
-use super::{Body, Claim, Connection, Exchange, Loop, MAX_SHARED, Pending, Registry, Viewer, ViewerNo};
+use super::{Body, Claim, Connection, Exchange, Loop, MAX_SHARED, Pending, Registry, Viewer, ViewerNo, bare};
 use crate::finding::Notes;
 use crate::rules::hls::url::key;
 use crate::rules::{Panel, hls as rules};
-use crate::track::ts;
 
 /// Viewers and poll loops followed.
 const MAX_VIEWERS: usize = 1 << 17;
+/// Renditions of one viewer that are told apart.
+const MAX_RENDITIONS: usize = 32;
 /// Segments a viewer fetched that are remembered.
 const MAX_FETCHED: usize = 1024;
 
 /// A stream's path, and what its multivariant playlist declares.
-type Declared = (Option<String>, Vec<(&'static str, String)>);
+type Declared = (Option<String>, Claimed);
 
 impl Registry {
     /// Finds the viewer of a request for a segment, or of any request with a known token.
@@ -32,17 +33,37 @@ impl Registry {
             Some(no) => self.viewer(no).map(|viewer| viewer.of),
             None => {
                 let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
-                let listing = |of: &usize| Some((self.loops.get(*of)?.listed.get(&url)?.1, *of));
-                let maps = |of: &usize| self.loops.get(*of)?.maps.contains(&url).then_some((0, *of));
+                let listing = |of: &usize| Some((self.loops.get(*of)?.listed.get(&url)?.stamp, *of));
+                let maps = |of: &usize| {
+                    let group = self.loops.get(*of)?;
+                    (group.maps.contains_key(&url) || group.others.contains(&url)).then_some((0, *of))
+                };
                 mine.iter().filter_map(|of| listing(of).or_else(|| maps(of))).max().map(|(_, of)| of)
             }
         };
         let Some(of) = of else { return };
         let Some(group) = self.loops.get(of) else { return };
-        let (is_map, is_segment) = (group.maps.contains(&url), group.listed.contains_key(&url));
+        let (map, listing) = (group.maps.get(&url), group.listed.get(&url));
+        // A resource may hold its initialization section in front of its segments.
+        let is_map = match (map, listing) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some((part, _)), Some(_)) => {
+                let inside = |(from, len): (u64, u64)| {
+                    exchange
+                        .range
+                        .is_some_and(|(first, last)| first >= from && last < from.saturating_add(len))
+                };
+                part.is_some_and(inside)
+            }
+        };
+        let is_segment = listing.is_some();
         if exchange.method == "GET" && (is_map || is_segment) {
-            let map = if is_map { Some(url) } else { group.listed.get(&url).and_then(|(map, _)| *map) };
-            exchange.body = Body::Segment(Box::new(Segment::new(url, is_map, map)));
+            let needs = if is_map { Some(url) } else { listing.and_then(|listing| listing.map) };
+            let list = if is_map { map.map(|(_, list)| *list) } else { listing.map(|listing| listing.list) };
+            let mut segment = Segment::new(&exchange.url, url, is_map, needs, list.unwrap_or_default());
+            segment.encrypted = listing.is_some_and(|listing| listing.encrypted && !is_map);
+            exchange.body = Body::Segment(Box::new(segment));
         }
         let counts = is_segment && !is_map && exchange.method == "GET";
         let viewer = match by_token {
@@ -106,6 +127,17 @@ impl Registry {
         Some(no)
     }
 
+    /// Who polls a loop's playlist on this connection, else who did longest ago.
+    pub(super) fn polls(&self, connection: &Connection, of: usize) -> Option<ViewerNo> {
+        let group = self.loops.get(of)?;
+        let bound = connection.viewers.iter().rev().find(|no| group.viewers.contains(no)).copied();
+        let waiting = || {
+            let viewers = group.viewers.iter().copied();
+            viewers.min_by_key(|no| self.viewer(*no).map(|viewer| viewer.polled_ns))
+        };
+        bound.or_else(waiting)
+    }
+
     /// The first request for a loop's multivariant playlist that no viewer has yet.
     pub(super) fn take_pending(&mut self, of: usize) -> Option<Pending> {
         self.loops.get_mut(of)?.pending.pop_front()
@@ -132,11 +164,9 @@ impl Registry {
             segments: 0,
             polled_ns: exchange.started_ns,
             fetched: VecDeque::new(),
-            tracks: Tracks::new(self.trace),
-            streams: ts::Tracks::default(),
-            packed: ts::Packed::new(self.trace),
+            renditions: Vec::new(),
+            declared: Claimed::default(),
             progressive: false,
-            first_frame_ns: None,
             parts: Vec::new(),
             notes: Notes::default(),
             incomplete: false,
@@ -144,7 +174,7 @@ impl Registry {
         };
         let group = self.loops.get_mut(of)?;
         group.viewers.push(no);
-        viewer.tracks.declare(&group.declared);
+        viewer.declared = group.declared.clone();
         // Who asked for the multivariant playlist first is the first to poll what it lists.
         if let Some(Pending { no: pending, bytes, client, at_ns, .. }) = pending {
             (viewer.bytes, viewer.client, viewer.first_ns) = (bytes, client, at_ns);
@@ -215,7 +245,7 @@ impl Registry {
 
     /// The loop that polls this playlist, or whose multivariant playlist lists it.
     pub(super) fn find_loop(&mut self, exchange: &Exchange, listed: bool) -> Option<usize> {
-        let url = key(exchange.url.split('?').next().unwrap_or_default());
+        let url = key(bare(&exchange.url));
         let whole = key(&exchange.url);
         let mine = self.by_client.get(&client_key(exchange)).map(Vec::as_slice).unwrap_or_default();
         let known =
@@ -235,14 +265,15 @@ impl Registry {
             return None;
         }
         self.loops.push(Loop {
-            playlist: key(exchange.url.split('?').next().unwrap_or_default()),
+            playlist: key(bare(&exchange.url)),
             path: stream_path(&exchange.url),
             children: HashSet::new(),
-            declared: Vec::new(),
+            declared: Claimed::default(),
             viewers: Vec::new(),
             listed: HashMap::new(),
             order: VecDeque::new(),
-            maps: HashSet::new(),
+            maps: HashMap::new(),
+            others: HashSet::new(),
             pending: VecDeque::new(),
             latest: None,
         });
@@ -250,6 +281,19 @@ impl Registry {
     }
 }
 
-fn client_key(exchange: &Exchange) -> (IpAddr, u64) {
+impl Viewer {
+    /// Which of its renditions is of the playlist with this key; the last one, where there are too many.
+    pub(super) fn rendition(&mut self, list: u64, trace: bool) -> usize {
+        if let Some(known) = self.renditions.iter().position(|rendition| rendition.is_of(list)) {
+            return known;
+        }
+        if self.renditions.len() < MAX_RENDITIONS {
+            self.renditions.push(Rendition::new(list, trace));
+        }
+        self.renditions.len().saturating_sub(1)
+    }
+}
+
+pub(super) fn client_key(exchange: &Exchange) -> (IpAddr, u64) {
     (exchange.client.ip(), key(exchange.agent.as_deref().unwrap_or_default()))
 }

@@ -374,13 +374,24 @@ pub struct Tracker {
 #[derive(Debug, Default)]
 struct Connection {
     session: Option<SessionNo>,
-    /// Sessions before the current one: when they began, their bytes to the server and to the client.
-    parts: Vec<(SessionNo, i64, [u64; 2])>,
+    /// The sessions on it, after each other.
+    parts: Vec<Share>,
     requests: Vec<Request>,
     described: Tracks,
     announced: bool,
     /// The current session is over: the next SETUP begins another.
     over: bool,
+}
+
+/// What a session has of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    no: SessionNo,
+    /// When it began and when it last sent, nanoseconds since 1970.
+    from_ns: i64,
+    last_ns: i64,
+    /// To the server and to the client.
+    bytes: [u64; 2],
 }
 
 /// A request that waits for its response.
@@ -438,7 +449,6 @@ impl Tracker {
     pub fn data(&mut self, dir: Dir, at: At, bytes: &[u8], registry: &mut Registry) {
         self.first.get_or_insert(at);
         self.passed = self.passed.saturating_add(bytes.len() as u64);
-        self.count(dir, bytes.len() as u64);
         if self.client.is_none() {
             self.client = Some(self.guess(dir, bytes));
         }
@@ -448,12 +458,14 @@ impl Tracker {
         let side = if dir == Dir::AToB { a } else { b };
         let mut sink = Receiver { connection: &mut self.connection, registry, from_client, ends };
         side.data(at, bytes, &mut sink);
+        // The packet that begins a session is the session's.
+        self.count(dir, at.time_ns, bytes.len() as u64);
     }
 
     /// Passes over bytes that the capture lacks.
     pub fn gap(&mut self, dir: Dir, at: At, len: u64, why: Missing, registry: &mut Registry) {
         if why == Missing::Cut {
-            self.count(dir, len);
+            self.count(dir, at.time_ns, len);
         }
         let [lost, cut] = &mut self.holes;
         let hole = if why == Missing::Lost { lost } else { cut };
@@ -490,11 +502,11 @@ impl Tracker {
         }
     }
 
-    fn count(&mut self, dir: Dir, bytes: u64) {
+    fn count(&mut self, dir: Dir, time_ns: i64, bytes: u64) {
         let side = usize::from(self.client.is_some_and(|client| client != dir));
-        if let Some((_, _, sums)) = self.connection.parts.last_mut()
-            && let Some(sum) = sums.get_mut(side)
-        {
+        let Some(share) = self.connection.parts.last_mut() else { return };
+        share.last_ns = share.last_ns.max(time_ns);
+        if let Some(sum) = share.bytes.get_mut(side) {
             *sum = sum.saturating_add(bytes);
         }
     }
@@ -527,9 +539,11 @@ impl Tracker {
         let others = parts
             .iter()
             .skip(1)
-            .fold([0u64; 2], |[up, down], (_, _, [u, d])| [up.saturating_add(*u), down.saturating_add(*d)]);
-        for (index, (no, from_ns, bytes)) in parts.iter().enumerate() {
-            let until_ns = parts.get(index.saturating_add(1)).map_or(stats.last_ns, |(_, next, _)| *next);
+            .map(|share| share.bytes)
+            .fold([0u64; 2], |[up, down], [u, d]| [up.saturating_add(u), down.saturating_add(d)]);
+        let latest = parts.len().saturating_sub(1);
+        for (index, Share { no, from_ns, last_ns, bytes }) in parts.iter().enumerate() {
+            let until_ns = if index == latest { stats.last_ns } else { *last_ns };
             let first = index == 0;
             let [[up, down], [others_up, others_down]] = [whole, others];
             let rest = [up.saturating_sub(others_up), down.saturating_sub(others_down)];
@@ -551,7 +565,7 @@ impl Tracker {
     }
 
     fn tell(&self, registry: &mut Registry) {
-        let Some(session) = self.connection.parts.first().and_then(|(no, ..)| registry.get(*no)) else {
+        let Some(session) = self.connection.parts.first().and_then(|share| registry.get(share.no)) else {
             return;
         };
         let rules = [&spec::capture::TCP_BYTES_LOST, &spec::capture::PACKET_CUT];

@@ -8,7 +8,7 @@ use wire::rtsp::{Mode, SessionId, Transport};
 
 use super::describe;
 use super::framer::Sink;
-use super::{Connection, MAX_PARTS, MAX_REQUESTS, Registry, Request, SessionNo};
+use super::{Connection, MAX_PARTS, MAX_REQUESTS, Registry, Request, SessionNo, Share};
 use crate::finding::Note;
 use crate::flow::At;
 use crate::rules::rtsp as rules;
@@ -38,7 +38,8 @@ impl Receiver<'_> {
             connection.session = Some(no);
             connection.over = false;
             if connection.parts.len() < MAX_PARTS {
-                connection.parts.push((no, at.time_ns, [0; 2]));
+                let (from_ns, last_ns) = (at.time_ns, at.time_ns);
+                connection.parts.push(Share { no, from_ns, last_ns, bytes: [0; 2] });
             }
         }
     }
@@ -112,6 +113,8 @@ impl Receiver<'_> {
                     session.publishes |= announced;
                     track = self.setup(no, head, url);
                 }
+                // Where the capture lacks how the session began, any request about it says whose it is.
+                _ if session.path.is_none() => session.url(url),
                 _ => {}
             }
         }
@@ -300,7 +303,7 @@ impl Sink for Receiver<'_> {
         let from_client = self.from_client;
         let Some(session) = self.registry.get(no) else { return };
         let mut port = session.channel(channel);
-        if port.is_none() && !session.has_channels() {
+        if port.is_none() && session.takes_any_channel() {
             if session.tracks.is_empty() {
                 session.publishes = from_client;
             }
@@ -327,7 +330,7 @@ impl Sink for Receiver<'_> {
     fn expects(&self, channel: u8) -> bool {
         let no = self.connection.session;
         let session = no.and_then(|no| self.registry.sessions.get(usize::try_from(no.0).ok()?));
-        session.is_none_or(|session| !session.has_channels() || session.channel(channel).is_some())
+        session.is_none_or(|session| session.takes_any_channel() || session.channel(channel).is_some())
     }
 
     fn trouble(&mut self, at: At, error: wire::Error) {

@@ -72,6 +72,8 @@ pub(super) struct Session {
     media_rules: Panel<media_rules::Rtp>,
     /// Whether every frame is marked.
     trace: bool,
+    /// True where the capture lacks what was set up: channels are known from their blocks alone.
+    guessed: bool,
 }
 
 /// The port or channel of a track.
@@ -100,6 +102,7 @@ impl Session {
             rules: Panel::new(rules::ALL),
             media_rules: Panel::new(media_rules::ALL),
             trace,
+            guessed: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl Session {
         }
         match track.carrier {
             Carrier::Interleaved => {
+                self.guessed &= !final_word;
                 track.channels = transport.interleaved.or(track.channels);
                 track.client = None;
                 track.server = None;
@@ -224,9 +228,14 @@ impl Session {
         })
     }
 
-    /// True where any channel was agreed on.
+    /// True where any channel is known.
     pub(super) fn has_channels(&self) -> bool {
         self.tracks.iter().any(|track| track.channels.is_some())
+    }
+
+    /// True where any channel may have been agreed on: none is known, or none from a SETUP.
+    pub(super) fn takes_any_channel(&self) -> bool {
+        self.guessed || !self.has_channels()
     }
 
     /// A track of which nothing is known but its channel, where the capture lacks the beginning.
@@ -234,6 +243,7 @@ impl Session {
         if self.tracks.len() >= MAX_TRACKS {
             return None;
         }
+        self.guessed = true;
         let rtp = channel & 0xfe;
         self.tracks.push(Track {
             url: String::new(),

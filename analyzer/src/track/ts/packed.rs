@@ -143,6 +143,11 @@ impl Packed {
         }
     }
 
+    /// Another segment begins, which need not follow the one before.
+    pub(in crate::track) fn seam(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.stats.seam());
+    }
+
     /// The tracks so far.
     pub(in crate::track) fn stats(&self) -> impl Iterator<Item = &Stats> {
         self.tracks.iter().map(|track| &track.stats)

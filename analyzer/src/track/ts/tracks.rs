@@ -180,6 +180,16 @@ impl Tracks {
         }
     }
 
+    /// Another stream begins, which need not follow the one before.
+    pub(in crate::track) fn seam(&mut self) {
+        self.tracks.values_mut().for_each(|track| track.stats.seam());
+    }
+
+    /// When the first picture and the first sound were whole, nanoseconds since 1970.
+    pub(in crate::track) fn firsts(&self) -> [Option<i64>; 2] {
+        [self.first_picture_ns, self.first_sound_ns]
+    }
+
     pub(in crate::track) fn first_frame_ns(&self) -> Option<i64> {
         self.first_picture_ns.or(self.first_sound_ns)
     }
