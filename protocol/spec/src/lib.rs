@@ -125,7 +125,7 @@ mod tests {
             *counts.entry(r.id.split('.').next().unwrap()).or_default() += 1;
         }
         let want = [
-            ("capture", 15),
+            ("capture", 16),
             ("cmcd", 2),
             ("flv", 25),
             ("fmp4", 16),
