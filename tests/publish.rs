@@ -155,6 +155,107 @@ fn a_loop_over_rtsp_goes_on_until_the_server_goes() {
     assert!(!ended.success && ended.log.contains("closed"), "{}", ended.log);
 }
 
+/// Frames of the first video and the first audio track, as ffprobe counts them.
+fn frames(file: &Path) -> u64 {
+    let of = |track: &str| {
+        let shown =
+            ["-v", "error", "-select_streams", track, "-show_entries", "packet=size", "-of", "csv=p=0"];
+        output("ffprobe", &[&shown[..], &[file.to_str().unwrap()]].concat()).lines().count() as u64
+    };
+    of("v:0") + of("a:0")
+}
+
+#[test]
+fn odd_tracks_are_left_out_with_a_line_and_the_rest_is_published() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let words = directory.join("words.srt");
+    std::fs::write(&words, "1\n00:00:00,000 --> 00:00:01,000\nwords\n").unwrap();
+    let (clip, words) = (clip(), words);
+    let (clip, words) = (clip.to_str().unwrap(), words.to_str().unwrap());
+    let quiet = ["-loglevel", "error", "-nostdin", "-i", clip];
+    let server = Server::start(&[]);
+    for (name, how, left_out) in [
+        (
+            "timecode.mov",
+            &["-c", "copy", "-timecode", "01:00:00:00"][..],
+            &["track 3 (tmcd): neither pictures nor sound"][..],
+        ),
+        (
+            "subtitles.mp4",
+            &["-i", words, "-map", "0", "-map", "1", "-c", "copy", "-c:s", "mov_text"],
+            &["track 3 (tx3g): neither"],
+        ),
+        (
+            "twice.mp4",
+            &["-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:v", "-c", "copy"],
+            &["track 3 (mp4a): a stream has one track of each kind", "track 4 (avc1): a stream has one"],
+        ),
+        ("silent.mov", &["-c:v", "copy", "-c:a", "pcm_s16le"], &["track 2 (sowt): a codec we do not carry"]),
+    ] {
+        let file = directory.join(name);
+        output("ffmpeg", &[&quiet[..], how, &["-t", "1", file.to_str().unwrap()]].concat());
+        let want = if name == "silent.mov" { frames(&file) - audio_packets(&file) } else { frames(&file) };
+        for url in
+            [server.url(&format!("live/{name}")), format!("rtsp://{}/live/r-{name}", server.rtsp.unwrap())]
+        {
+            let out = Command::new(PROGRAM).args(["publish", file.to_str().unwrap(), &url]).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(0), "{name}: {said}");
+            assert!(said.contains(&format!("off air: {want} frames")), "{name} {want}: {said}");
+            for words in left_out {
+                assert!(said.contains(&format!("left out: {words}")), "{name}: {said}");
+            }
+        }
+    }
+    server.stop();
+}
+
+fn audio_packets(file: &Path) -> u64 {
+    let shown = ["-v", "error", "-select_streams", "a:0", "-show_entries", "packet=size", "-of", "csv=p=0"];
+    output("ffprobe", &[&shown[..], &[file.to_str().unwrap()]].concat()).lines().count() as u64
+}
+
+/// What stands before the cut is published, and the server is told the end; then the damage is named.
+#[test]
+fn a_file_that_was_cut_is_published_as_far_as_it_goes() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = Server::start(&[]);
+    let quiet = ["-loglevel", "error", "-nostdin", "-i", clip().to_str().unwrap(), "-t", "1", "-c", "copy"]
+        .map(str::to_owned);
+    for (name, words) in
+        [("cut.flv", "its last tag is not whole"), ("cut.mp4", "a frame should stand at byte")]
+    {
+        let file = directory.join(name);
+        let how = ["-movflags", "faststart", file.to_str().unwrap()].map(str::to_owned);
+        let how = if name == "cut.flv" { &how[2..] } else { &how[..] };
+        output("ffmpeg", &[&quiet[..], how].concat());
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &whole[..whole.len() - 700]).unwrap();
+        for url in [server.url("live/cut"), format!("rtsp://{}/live/cut", server.rtsp.unwrap())] {
+            let (viewer, seen) = ffmpeg_watches(directory, "viewer", &server.url("live/cut"));
+            server.wait_viewers("live/cut", 1);
+            let out = Command::new(PROGRAM).args(["publish", file.to_str().unwrap(), &url]).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(2), "{name}: {said}");
+            assert!(
+                said.contains("on air") && said.contains("the file is cut") && said.contains(words),
+                "{said}"
+            );
+            viewer.ended_well();
+            assert!(framemd5(&seen).video.len() > 10, "{name} to {url}");
+        }
+    }
+    server.stop();
+}
+
 #[test]
 fn what_cannot_be_published_says_why() {
     let letter = tempfile::NamedTempFile::new().unwrap();

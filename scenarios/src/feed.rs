@@ -34,8 +34,10 @@ pub enum FeedError {
     Mp4(PathBuf, mp4::Trouble),
     /// Neither FLV nor MP4.
     Unknown(PathBuf),
-    /// Nothing in it can be published.
-    Empty(PathBuf),
+    /// Nothing in it can be published; why each of its tracks cannot.
+    Empty(PathBuf, Vec<String>),
+    /// It ends inside of a tag.
+    Cut(PathBuf),
     /// The protocol cannot carry what is in it.
     Codecs(PathBuf, String),
 }
@@ -47,9 +49,11 @@ impl fmt::Display for FeedError {
             Self::Flv(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Mp4(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Unknown(file) => write!(f, "{}: neither an FLV nor an MP4 file", file.display()),
-            Self::Empty(file) => {
-                write!(f, "{}: no picture and no sound that could be published", file.display())
+            Self::Empty(file, why) => {
+                write!(f, "{}: no picture and no sound that could be published", file.display())?;
+                if why.is_empty() { Ok(()) } else { write!(f, " ({})", why.join("; ")) }
             }
+            Self::Cut(file) => write!(f, "{}: the file is cut: its last tag is not whole", file.display()),
             Self::Codecs(file, what) => write!(f, "{}: RTSP cannot carry {what}", file.display()),
         }
     }
@@ -115,6 +119,14 @@ impl Feed {
     fn of(source: Source) -> Self {
         let (demuxer, units) = (Demuxer::new(), VecDeque::new());
         Self { source, offset: 0, first: None, span: Span::default(), demuxer, units }
+    }
+
+    /// Tracks of the file that are left out, and why.
+    pub fn left_out(&self) -> &[String] {
+        match &self.source {
+            Source::Mp4(mp4) => mp4.demuxer.skipped(),
+            Source::Clip { .. } | Source::Flv(_) => &[],
+        }
     }
 
     /// The next tag with its time since the feed began, in milliseconds; `None` at the end of a round.
@@ -193,7 +205,7 @@ impl Feed {
     /// Begins the next round: its first tag is due when this round is over.
     pub fn again(&mut self) -> Result<(), FeedError> {
         if self.first.take().is_none() {
-            return Err(FeedError::Empty(self.name()));
+            return Err(self.is_empty());
         }
         // A round without a length would never let anybody sleep.
         self.offset += std::mem::take(&mut self.span).period().max(MS);
@@ -203,6 +215,11 @@ impl Feed {
             Source::Mp4(mp4) => **mp4 = Mp4::open(&mp4.path, mp4.again()?)?,
         }
         Ok(())
+    }
+
+    /// What to say where no frame came of it.
+    pub(crate) fn is_empty(&self) -> FeedError {
+        FeedError::Empty(self.name(), self.left_out().to_vec())
     }
 
     /// The file's name.
@@ -236,14 +253,15 @@ impl Flv {
         Ok(())
     }
 
-    /// A last tag that is cut off is left out.
+    /// The tags before one that is cut off come first.
     fn next(&mut self) -> Result<Option<Tag>, FeedError> {
         loop {
             let step = self.reader.step(&self.buffer).map_err(|e| FeedError::Flv(self.path.clone(), e))?;
             let (tag, used) = match step {
                 Step::Need(n) => {
                     if !self.fill(n.min(LARGEST_TAG))? {
-                        return Ok(None);
+                        let whole = self.buffer.is_empty();
+                        return if whole { Ok(None) } else { Err(FeedError::Cut(self.path.clone())) };
                     }
                     continue;
                 }
@@ -320,7 +338,10 @@ impl Mp4 {
     fn open(path: &Path, file: File) -> Result<Self, FeedError> {
         let failed = |e| FeedError::Mp4(path.to_owned(), e);
         let demuxer = mp4::Demuxer::open(OnDisk(file)).map_err(failed)?;
-        let ready = demuxer.tracks().map(|track| Unit::Track(track.clone())).collect();
+        let ready: VecDeque<Unit> = demuxer.tracks().map(|track| Unit::Track(track.clone())).collect();
+        if ready.is_empty() {
+            return Err(FeedError::Empty(path.to_owned(), demuxer.skipped().to_vec()));
+        }
         Ok(Self { path: path.to_owned(), demuxer, ready, shift: None })
     }
 

@@ -87,14 +87,16 @@ impl StreamUrl {
     /// Reads a URL of one of these schemes, whatever its path.
     fn of(text: &str, schemes: &[Scheme], want: &'static str) -> Result<Self, &'static str> {
         let split = schemes.iter().find_map(|scheme| {
-            let rest = text.strip_prefix(scheme.name())?.strip_prefix("://")?;
+            let (name, rest) = text.split_once("://")?;
+            let rest = name.eq_ignore_ascii_case(scheme.name()).then_some(rest)?;
             Some((*scheme, rest))
         });
         let (scheme, rest) = split.ok_or(want)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
-            Some((host, after)) => (host, after.strip_prefix(':')),
+        let (host, port) = match authority.strip_prefix('[').map(|address| address.split_once(']')) {
+            Some(None) => return Err("its address has no closing bracket"),
+            Some(Some((host, after))) => (host, after.strip_prefix(':')),
             None => match authority.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
                 None => (authority, None),
@@ -183,6 +185,7 @@ mod tests {
         let six = url("rtmp://[::1]:1936/a/b/caf%C3%A9?token=x/y");
         assert_eq!((six.host.as_str(), six.port, six.authority().as_str()), ("::1", 1936, "[::1]:1936"));
         assert_eq!(six.app_and_name(), ("a/b".into(), "café?token=x/y".into()));
+        assert_eq!(url("RTMP://h/live/a").scheme, Scheme::Rtmp);
         let rtsp = url("rtsp://u:p@[::1]/live/cam?x=1");
         assert_eq!((rtsp.scheme, rtsp.plain().as_str()), (Scheme::Rtsp, "rtsp://[::1]:554/live/cam?x=1"));
         assert_eq!(url("rtmp://u:p@h:7/only").app_and_name(), ("only".into(), String::new()));
@@ -203,6 +206,7 @@ mod tests {
         for (text, why) in [
             ("http://h/x", "want rtmp://"),
             ("rtmp:///x", "names no host"),
+            ("rtmp://[::1/live/x", "no closing bracket"),
             ("rtmp://h:99999/x", "no number from 0"),
             ("rtmp://h", "names no stream"),
         ] {

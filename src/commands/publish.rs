@@ -33,10 +33,15 @@ pub fn run(args: &Publish, common: &Common) -> Ended {
             Media::Rtsp(Prepared::new(feed).map_err(Failure::usage)?, over)
         }
     };
-    if let Media::Rtsp(prepared, _) = &media
-        && !common.quiet
-    {
-        for track in prepared.left_out() {
+    if !common.quiet {
+        let (feed, others) = match &media {
+            Media::Rtmp(feed) => (feed, &[][..]),
+            Media::Rtsp(prepared, _) => (prepared.feed(), prepared.left_out()),
+        };
+        for track in feed.left_out() {
+            output::say(&format!("left out: {track}"));
+        }
+        for track in others {
             output::say(&format!("left out, because RTSP cannot carry it here: {track}"));
         }
     }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use media::flv::Demuxer;
 use session::Time;
-use session::rtmp::{Action, Client, ClientConfig, Event};
+use session::rtmp::{Action, Client, ClientConfig, Event, MediaKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,7 +22,7 @@ pub struct Published {
     pub local: SocketAddr,
     /// Every frame it sent, where it kept account.
     pub account: Account,
-    /// Audio and video messages it sent.
+    /// Pictures and audio frames it sent.
     pub frames: u64,
     /// Seconds from the first frame to the last.
     pub seconds: f64,
@@ -55,13 +56,23 @@ pub async fn publish(
     let begin = Instant::now();
     let mut published = Published { local, account: Account::default(), frames: 0, seconds: 0.0 };
     let mut told = false;
+    let mut frames = Demuxer::new();
+    // Of a damaged file all before the damage is sent, and the server is told the end.
+    let mut damage = None;
     loop {
-        let Some((tag, due)) = feed.tag()? else {
-            if !how.again {
+        let next = match feed.tag() {
+            Ok(None) if how.again => feed.again().map(|()| None),
+            Ok(None) if published.frames == 0 => Err(feed.is_empty()),
+            Ok(None) => break,
+            next => next,
+        };
+        let (tag, due) = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => continue,
+            Err(error) => {
+                damage = Some(error);
                 break;
             }
-            feed.again()?;
-            continue;
         };
         let (kind, body) = match tag {
             Tag::Script(payload) => {
@@ -90,12 +101,17 @@ pub async fn publish(
         if how.account {
             published.account.note(kind, timestamp, body.clone());
         }
+        let held = match kind {
+            MediaKind::Video => frames.video(timestamp, body.clone()),
+            MediaKind::Audio => frames.audio(timestamp, body.clone()),
+        };
         connection.act(Action::Media { kind, timestamp, payload: body });
         connection.flush().await?;
-        published.frames += 1;
+        // Of a codec that we do not know nothing is known to be configuration.
+        published.frames += u64::from(held.map_or(true, |(_, frame)| frame.is_some()));
         published.seconds = begin.elapsed().as_secs_f64();
     }
     connection.act(Action::Finish);
     connection.leave().await?;
-    Ok(published)
+    damage.map_or(Ok(published), |error| Err(error.into()))
 }

@@ -74,7 +74,8 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Reads the frames of a file, in order of their decoding times. Times begin where the file's edit lists say.
+/// Reads the frames of a file's first video and its first audio track, in order of their decoding times. Times begin where
+/// the file's edit lists say.
 #[derive(Debug)]
 pub struct Demuxer<S> {
     source: S,
@@ -134,7 +135,11 @@ impl<S: Source> Demuxer<S> {
         };
         for track in &parsed.tracks {
             let Some(entry) = track.entries.first() else { continue };
-            match known(track, entry, &movie.1) {
+            let media = known(track, entry, &movie.1).and_then(|media| {
+                let first = demuxer.lanes.iter().all(|lane| lane.track.kind() != media.kind());
+                first.then_some(media).ok_or("a stream has one track of each kind, and this is not the first")
+            });
+            match media {
                 Ok(media) => demuxer.lanes.push(Lane {
                     id: track.id,
                     track: media,
@@ -307,6 +312,9 @@ fn known(
     entry: &SampleEntry<'_>,
     moov: &Bytes,
 ) -> Result<Arc<Track>, &'static str> {
+    if !matches!(&track.handler.0, b"vide" | b"soun") {
+        return Err("neither pictures nor sound");
+    }
     let codec = match (&entry.kind.0, entry.object_type) {
         (b"avc1" | b"avc3", _) => Codec::H264,
         (b"hvc1" | b"hev1", _) => Codec::H265,

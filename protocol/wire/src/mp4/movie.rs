@@ -222,8 +222,12 @@ fn media<'b, T: Trace>(c: &mut Cursor<'b, T>, inside: Inside, track: &mut Track<
         }
         b"hdlr" => {
             inside.full(c)?;
-            c.u32(&RESERVED)?;
-            track.handler = BoxType(c.u32(&HANDLER)?.to_be_bytes());
+            let kind = c.u32(&RESERVED)?.to_be_bytes();
+            let handler = BoxType(c.u32(&HANDLER)?.to_be_bytes());
+            // QuickTime has a second one inside minf, which tells where the data is.
+            if kind != *b"dhlr" {
+                track.handler = handler;
+            }
             Ok(())
         }
         b"minf" | b"stbl" => inside.boxes(c, &mut |c, inside| media(c, inside, track)),

@@ -63,7 +63,7 @@ impl Prepared {
         let left_out: Vec<String> = others.into_iter().map(|t| t.description.clone()).collect();
         if tracks.is_empty() {
             return Err(match left_out.is_empty() {
-                true => FeedError::Empty(feed.name()),
+                true => feed.is_empty(),
                 false => FeedError::Codecs(feed.name(), left_out.join(" and ")),
             });
         }
@@ -73,6 +73,11 @@ impl Prepared {
     /// Descriptions of the tracks that RTSP cannot carry, and which stay at home.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
+    }
+
+    /// What it is read from.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     fn next(&mut self, again: bool) -> Result<Option<(Unit, u64)>, FeedError> {
@@ -126,7 +131,17 @@ pub async fn publish_rtsp(
     let mut published = Published { local, account: Account::default(), frames: 0, seconds: 0.0 };
     let mut report_at = begin + REPORTS;
     let mut reports = vec![0; DATAGRAM];
-    while let Some((unit, due)) = feed.next(how.again)? {
+    // Of a damaged file all before the damage is sent, and the server is told the end.
+    let mut damage = None;
+    loop {
+        let (unit, due) = match feed.next(how.again) {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(error) => {
+                damage = Some(error);
+                break;
+            }
+        };
         let place = match &unit {
             Unit::Frame(frame) => feed.place(&frame.track),
             Unit::Track(track) => feed.place(track),
@@ -193,7 +208,7 @@ pub async fn publish_rtsp(
         () = reading => {}
     }
     while ports.receive(&mut reports).now_or_never().is_some_and(|report| report.is_ok()) {}
-    Ok(published)
+    damage.map_or(Ok(published), |error| Err(error.into()))
 }
 
 /// Parameter sets of pictures go along with them; what a description alone can tell may not change any more.
