@@ -48,13 +48,34 @@ impl Cam {
 
     /// Sends a frame of sound on the first track.
     fn sound(&mut self) {
+        let at = (u32::from(self.sequence) + 1) * 1024;
+        self.packet(at, &[0, 16, 0, 2 << 3, 0x21, 0x10]);
+    }
+
+    /// Sends a packet on the first track, the only one of its frame.
+    fn packet(&mut self, timestamp: u32, payload: &[u8]) {
         self.sequence += 1;
         let mut packet = vec![0x80, 0x80 | 96];
         packet.extend(self.sequence.to_be_bytes());
-        packet.extend((u32::from(self.sequence) * 1024).to_be_bytes());
-        packet.extend([0, 0, 0, 1, 0, 16, 0, 2 << 3, 0x21, 0x10]);
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend([0, 0, 0, 1]);
+        packet.extend(payload);
         let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
         self.hand.send(&[&[b'$', 0], &length[..], &packet].concat());
+    }
+
+    /// Has somebody play the first track, on these channels, from a further frame of sound on; returns the header Session.
+    #[track_caller]
+    fn plays(&mut self, server: &Server, player: &mut Hand, channels: &str) -> String {
+        let headers = format!("Transport: RTP/AVP/TCP;unicast;interleaved={channels}\r\n");
+        let answer = player.asks_well("SETUP", &format!("{}/trackID=0", self.url), &headers, "");
+        let session = session_of(&answer);
+        player.send(format!("PLAY {} RTSP/1.0\r\nCSeq: 90\r\n{session}\r\n", self.url).as_bytes());
+        server.wait_viewers(self.url.splitn(4, '/').last().unwrap(), 1);
+        self.sound();
+        let answer = player.answer().unwrap();
+        assert!(answer.starts_with("RTSP/1.0 200 "), "{answer}");
+        session
     }
 
     #[track_caller]
@@ -91,16 +112,79 @@ fn described_is_what_comes(rtsp: SocketAddr) {
     assert!(hand.ask("RECORD", &url, &session_of(&answer), "").starts_with("RTSP/1.0 415 "));
 }
 
+/// The answer to PLAY tells the time of the first packet, also where that has yet to come (RFC 2326 §12.33).
+fn play_is_answered_with_the_first_frame(server: &Server, rtsp: SocketAddr) {
+    let sdp = TOLD_PICTURES.replace("trackID=1", "trackID=0").replace(" 97", " 96").replace(":97", ":96");
+    let mut cam = Cam::new(rtsp, "start/a", &format!("v=0\r\n{sdp}"), &[0]);
+    let (slice, key): (&[u8], &[u8]) = (&[0x41, 0x9a, 0x24], &[0x65, 0x88, 0x84]);
+    // It is on air, but nobody can begin with this picture.
+    cam.packet(3600, slice);
+    assert_eq!(described(rtsp, &cam.url).len(), 1);
+    let mut player = Hand::connect(rtsp);
+    let headers = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+    let answer = player.asks_well("SETUP", &format!("{}/trackID=0", cam.url), headers, "");
+    let session = session_of(&answer);
+    player.send(format!("PLAY {} RTSP/1.0\r\nCSeq: 90\r\n{session}\r\n", cam.url).as_bytes());
+    server.wait_viewers("start/a", 1);
+    for (at, picture) in [(7200, slice), (10_800, key), (14_400, slice)] {
+        cam.packet(at, picture);
+    }
+    let answer = player.answer().unwrap();
+    assert!(answer.starts_with("RTSP/1.0 200 "), "{answer}");
+    let told = |name: &str| {
+        let value = answer.split(name).nth(1).unwrap_or_else(|| panic!("{name} in {answer}"));
+        value.split([';', ',', '\r']).next().unwrap().parse::<u32>().unwrap()
+    };
+    let first = loop {
+        let (channel, packet) = player.packet().unwrap();
+        if channel == 0 {
+            break packet;
+        }
+    };
+    let first = rtp(&first);
+    // Its decoding time may precede the time it is shown at by the pictures that are shown in another order.
+    let ahead = first.timestamp.wrapping_sub(told("rtptime="));
+    assert_eq!((told("seq="), ahead < 90_000), (u32::from(first.sequence), true), "{ahead} ticks");
+    cam.leaves();
+}
+
+/// Who ends its session after its publisher left may stay on the connection, with another session.
+fn a_player_comes_back_on_its_connection(server: &Server, rtsp: SocketAddr) {
+    let on_air = || {
+        let mut cam = Cam::new(rtsp, "back/a", SOUND, &[0]);
+        cam.sound();
+        assert_eq!(described(rtsp, &cam.url).len(), 1);
+        cam
+    };
+    let mut player = Hand::connect(rtsp);
+    let mut cam = on_air();
+    let session = cam.plays(server, &mut player, "0-1");
+    cam.sound();
+    let url = cam.url.clone();
+    cam.leaves();
+    let says_bye =
+        |(channel, packet): &(u8, Vec<u8>)| *channel == 1 && rtcp(packet).iter().any(|p| p.0 == BYE);
+    while !says_bye(&player.packet().expect("goodbye")) {}
+    player.asks_well("TEARDOWN", &url, &session, "");
+
+    let mut cam = on_air();
+    cam.plays(server, &mut player, "0-1");
+    // Longer than one may stay who does nothing.
+    for _ in 0..56 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        cam.sound();
+        while player.packet().expect("a frame of the second session").0 != 0 {}
+    }
+    cam.leaves();
+}
+
 /// A player that leaves gets a goodbye of each track before the answer, and nothing behind it (RFC 3550 §6.6, RFC 2326 §10.7).
-fn who_leaves_hears_goodbye(rtsp: SocketAddr) {
+fn who_leaves_hears_goodbye(server: &Server, rtsp: SocketAddr) {
     let mut cam = Cam::new(rtsp, "bye/a", SOUND, &[0]);
     cam.sound();
     assert_eq!(described(rtsp, &cam.url).len(), 1);
     let mut player = Hand::connect(rtsp);
-    let headers = "Transport: RTP/AVP/TCP;unicast;interleaved=4-5\r\n";
-    let answer = player.asks_well("SETUP", &format!("{}/trackID=0", cam.url), headers, "");
-    let session = session_of(&answer);
-    player.asks_well("PLAY", &cam.url, &session, "");
+    let session = cam.plays(server, &mut player, "4-5");
     // Sound alone leaves at once.
     (0..5).for_each(|_| cam.sound());
     let mut ssrc = None;
@@ -128,7 +212,9 @@ fn exchanges_by_hand() {
     let server = Server::start(&[]);
     let rtsp = server.rtsp.unwrap();
     described_is_what_comes(rtsp);
-    who_leaves_hears_goodbye(rtsp);
+    play_is_answered_with_the_first_frame(&server, rtsp);
+    who_leaves_hears_goodbye(&server, rtsp);
+    a_player_comes_back_on_its_connection(&server, rtsp);
     server.wait_deserted();
     server.stop();
 }

@@ -80,11 +80,14 @@ impl Viewer {
         &self.stream
     }
 
-    /// The decoding time of the frame the viewer begins with, and its clock; none while there is no frame.
+    /// The decoding time of the frame the viewer begins with, and its clock; none while there is no such frame. Pictures begin
+    /// with a key picture.
     pub fn begins_at(&self) -> Option<(i64, u32)> {
         let ring = self.stream.ring.read().unwrap_or_else(PoisonError::into_inner);
         let items = (self.next..).map_while(|position| ring.get(position));
-        items.filter_map(|item| item.frame()).next().map(|frame| (frame.dts, frame.track.clock))
+        let handed = |item: &&Arc<Item>| item.frame().is_some_and(|f| f.key || f.track.kind() != Kind::Video);
+        let frame = items.into_iter().find(handed)?.frame()?;
+        Some((frame.dts, frame.track.clock))
     }
 
     /// Waits until there may be something new to take.

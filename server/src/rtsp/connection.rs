@@ -47,13 +47,15 @@ pub(super) struct Connection {
     pub(super) playing: Option<Playing>,
     pub(super) publishing: Option<Publishing>,
     pub(super) describing: Option<Describing>,
+    /// Until when a PLAY waits for the first frame.
+    pub(super) starting: Option<Time>,
     pub(super) arrived: mpsc::Receiver<Packet>,
     pub(super) route: Way,
     spread: Spread,
     /// When the session wants to be woken.
     wake: Option<Time>,
-    /// When a player that was told BYE has to be gone.
-    leave_at: Option<Time>,
+    /// When a player that was told BYE has to be gone, unless it ends its session before.
+    pub(super) leave_at: Option<Time>,
 }
 
 impl Connection {
@@ -76,6 +78,7 @@ impl Connection {
             playing: None,
             publishing: None,
             describing: None,
+            starting: None,
             arrived,
             route,
             wake: None,
@@ -119,6 +122,9 @@ impl Connection {
                 return end;
             }
             self.describe_waiting();
+            if let Some(answer) = self.started() {
+                self.drain(Some(Input::Do(answer)));
+            }
             if let Err(end) = poll_fn(|cx| Poll::Ready(self.write(cx))).await {
                 return end;
             }
@@ -187,7 +193,8 @@ impl Connection {
         let over = self.publishing.as_ref().and_then(|p| p.over_at);
         let describing = self.describing.as_ref().map(|d| d.until);
         let link = self.link.deadline();
-        let all = [self.wake, bye, ingest, over, self.leave_at, link, self.pace_at, describing];
+        let all =
+            [self.wake, bye, ingest, over, self.leave_at, link, self.pace_at, describing, self.starting];
         all.into_iter().chain(reports).flatten().min()
     }
 
@@ -310,7 +317,9 @@ impl Connection {
     /// Takes what is new in the ring.
     fn refill(&mut self, limit: usize) {
         let (now, wall) = (self.link.now(), self.wall());
-        while let Some(playing) = self.playing.as_mut().filter(|p| p.viewer.is_some() && p.bye_at.is_none()) {
+        let starting = self.starting.is_some();
+        let plays = |p: &&mut Playing| !starting && p.viewer.is_some() && p.bye_at.is_none();
+        while let Some(playing) = self.playing.as_mut().filter(plays) {
             let took = playing.take(limit, wall, &mut self.egress);
             let made = self.egress.datagrams.iter().fold(0usize, |n, d| n.saturating_add(d.length()));
             self.pacer.made(now, made);

@@ -1,6 +1,7 @@
 //! What a client wants, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use media::Track;
@@ -12,6 +13,9 @@ use super::connection::{BEFORE_BYE, Connection};
 use super::egress::Egress;
 use super::playing::Playing;
 use super::publishing::Publishing;
+
+/// How long a player waits at most for the first frame.
+const START: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Does what an event asks for; returns the answer the session waits for.
@@ -30,7 +34,7 @@ impl Connection {
                 let answer = self.set_up(&path, track, carry, publish);
                 Some(answer.unwrap_or_else(Action::Refuse))
             }
-            Event::Play { path, .. } => Some(self.play(&path)),
+            Event::Play { path, .. } => self.play(&path),
             Event::Record { .. } => Some(self.record()),
             Event::Paused => {
                 if let Some(playing) = &mut self.playing {
@@ -43,6 +47,7 @@ impl Connection {
                     publishing.say_goodbye();
                 }
                 self.bye();
+                self.leave_at = None;
                 self.part_over();
                 None
             }
@@ -126,14 +131,30 @@ impl Connection {
         Ok(Action::SetUp { track, server_port, ssrc })
     }
 
-    fn play(&mut self, path: &str) -> Action {
-        let report_at = self.next_report();
-        let Some(playing) = &mut self.playing else { return Action::Refuse(Refusal::NotFound) };
+    /// Begins to play, or has the player wait for the frame it begins with: RTP-Info tells its time, and there are players that
+    /// insist on that.
+    fn play(&mut self, path: &str) -> Option<Action> {
+        let Some(playing) = &mut self.playing else { return Some(Action::Refuse(Refusal::NotFound)) };
         playing.watch(self.link.watch(path));
-        playing.report_at = Some(report_at);
-        let info = playing.starts();
         self.link.bound_socket();
-        Action::Play { info }
+        self.starting = Some(self.link.now().after(START));
+        self.started()
+    }
+
+    /// The answer to PLAY, once it is due.
+    pub(super) fn started(&mut self) -> Option<Action> {
+        let until = self.starting?;
+        let report_at = self.next_report();
+        let Some(playing) = &mut self.playing else {
+            self.starting = None;
+            return Some(Action::Refuse(Refusal::NotFound));
+        };
+        if !playing.knows_start() && self.link.now() < until {
+            return None;
+        }
+        self.starting = None;
+        playing.report_at = Some(report_at);
+        Some(Action::Play { info: playing.starts() })
     }
 
     fn record(&mut self) -> Action {

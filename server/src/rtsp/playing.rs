@@ -66,6 +66,11 @@ impl Playing {
         Some(ssrc)
     }
 
+    /// True where it is known with which frame the player begins.
+    pub fn knows_start(&self) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| viewer.begins_at().is_some())
+    }
+
     /// Where each track begins: all at one instant of the media timeline, so that a player lines them up before the
     /// first report. No frame leaves with an earlier time.
     pub fn starts(&self) -> Vec<TrackStart> {
