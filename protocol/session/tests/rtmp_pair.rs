@@ -293,6 +293,134 @@ fn streams_are_counted_and_media_without_publish_is_not_taken() {
     assert!(!all.iter().any(|o| matches!(o, Output::Close(_))));
 }
 
+/// A server with a viewer on message stream 1.
+fn playing() -> Server {
+    let mut server = Server::new(ServerConfig::default(), 1, Time::default());
+    let mut bytes = hello();
+    let command = Head { csid: 3, type_id: 20, ..Head::default() };
+    let mut connect = Command::new("connect", 1.0, vec![]);
+    connect.object = Amf0::object([("app", Amf0::text("live"))]);
+    write_message(&mut bytes, 128, &command, &[&connect.encode()]);
+    write_message(&mut bytes, 128, &command, &[&Command::new("createStream", 2.0, vec![]).encode()]);
+    let play = Command::new("play", 0.0, vec![Amf0::text("cam")]);
+    write_message(&mut bytes, 128, &Head { stream_id: 1, ..command }, &[&play.encode()]);
+    server.handle(Time::default(), Input::Bytes(&bytes));
+    server.handle(Time::default(), Input::Do(Action::Accept { stream: 1 }));
+    outputs(&mut server);
+    server
+}
+
+/// The viewer says something: the codes that it is answered with, and what the driver is told.
+fn says(server: &mut Server, name: &str, arguments: Vec<Amf0>) -> (String, Vec<Event>) {
+    let mut bytes = Vec::new();
+    let head = Head { csid: 3, type_id: 20, stream_id: 1, ..Head::default() };
+    write_message(&mut bytes, 128, &head, &[&Command::new(name, 0.0, arguments).encode()]);
+    server.handle(Time::default(), Input::Bytes(&bytes));
+    let (mut said, mut events) = (Vec::new(), Vec::new());
+    for output in outputs(server) {
+        match output {
+            Output::Send(bytes) => said.extend_from_slice(&bytes),
+            Output::Event(event) => events.push(event),
+            _ => {}
+        }
+    }
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let words = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+    (words.filter(|word| word.starts_with("NetStream.")).collect::<Vec<_>>().join(" "), events)
+}
+
+#[test]
+fn a_viewer_pauses_and_goes_on() {
+    let mut server = playing();
+    for (paused, code) in [(true, "Pause"), (false, "Unpause"), (false, "Unpause")] {
+        let (codes, events) = says(&mut server, "pause", vec![Amf0::Boolean(paused), Amf0::Number(1000.0)]);
+        assert_eq!(codes, format!("NetStream.{code}.Notify"));
+        assert_eq!(events, [Event::Paused { stream: 1, paused }]);
+    }
+    assert_eq!(says(&mut server, "seek", vec![Amf0::Number(0.0)]), ("NetStream.Seek.Failed".into(), vec![]));
+    says(&mut server, "closeStream", vec![]);
+    let (codes, events) = says(&mut server, "pause", vec![Amf0::Boolean(true)]);
+    assert_eq!((codes.as_str(), events), ("NetStream.Failed", vec![]), "nothing plays any more");
+}
+
+#[test]
+fn a_viewer_does_without_a_medium_and_wants_it_again() {
+    let mut server = playing();
+    for (name, kind) in [("receiveVideo", MediaKind::Video), ("receiveAudio", MediaKind::Audio)] {
+        let mut ask = |wanted| says(&mut server, name, vec![Amf0::Boolean(wanted)]);
+        assert_eq!(ask(true), (String::new(), vec![]), "nothing changes");
+        assert_eq!(ask(false), (String::new(), vec![Event::Receive { stream: 1, kind, wanted: false }]));
+        assert_eq!(ask(false), (String::new(), vec![]));
+        let (codes, events) = ask(true);
+        assert_eq!(codes, "NetStream.Seek.Notify NetStream.Play.Start");
+        assert_eq!(events, [Event::Receive { stream: 1, kind, wanted: true }]);
+    }
+}
+
+#[test]
+fn data_messages_are_passed_on_with_their_times_and_without_the_wrapper() {
+    let mut pair = Pair::new(ClientRole::Publish, "live/cam", 9999);
+    pair.settle();
+    let text = |name: &str| wire::amf0::encode_all(&[Amf0::text(name), Amf0::text("one")]);
+    let wrapped = [wire::amf0::encode_all(&[Amf0::text("@setDataFrame")]), text("onTextData")].concat();
+    let amf3 = [vec![0], text("onCuePoint")].concat();
+    let mut bytes = Vec::new();
+    let data = Head { csid: 5, type_id: 18, stream_id: 1, timestamp: 700 };
+    write_message(&mut bytes, 4096, &data, &[&text("onTextData")]);
+    write_message(&mut bytes, 4096, &Head { timestamp: 701, ..data }, &[&wrapped]);
+    write_message(&mut bytes, 4096, &Head { timestamp: 702, type_id: 15, ..data }, &[&amf3]);
+    write_message(&mut bytes, 4096, &Head { stream_id: 9, ..data }, &[&text("onTextData")]);
+    let clear = wire::amf0::encode_all(&[Amf0::text("@clearDataFrame"), Amf0::text("onMetaData")]);
+    write_message(&mut bytes, 4096, &Head { timestamp: 703, ..data }, &[&clear]);
+    write_message(&mut bytes, 4096, &data, &[&wire::amf0::encode_all(&[Amf0::Number(1.0)])]);
+    pair.server_events.clear();
+    pair.server.handle(pair.now, Input::Bytes(&bytes));
+    pair.settle();
+    let event = |timestamp, name| Event::Data { stream: 1, timestamp, payload: text(name).into() };
+    let taken_back = Event::Metadata { stream: 1, payload: Bytes::new() };
+    let (last, others) = pair.server_events.split_last().unwrap();
+    assert_eq!(
+        others,
+        [event(700, "onTextData"), event(701, "onTextData"), event(702, "onCuePoint"), taken_back]
+    );
+    assert!(matches!(last, Event::Misbehaved(_)), "a number is no name");
+}
+
+/// C1 as FFmpeg signs it, out of a capture.
+fn signed() -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../captures/ffmpeg-publish-play/input.pcap");
+    let file = std::fs::read(path).unwrap();
+    // C0, a time of 0 and the version that FFmpeg claims; loopback carries it in one segment.
+    let begin = [3, 0, 0, 0, 0, 9, 0, 124, 2];
+    let at = file.windows(begin.len()).position(|window| window == begin).unwrap() + 1;
+    file[at..at + 1536].to_vec()
+}
+
+#[test]
+fn who_signs_the_handshake_gets_a_signed_answer_and_who_only_seems_to_the_plain_one() {
+    use wire::rtmp::digest;
+    let answer = |c1: &[u8]| {
+        let mut server = Server::new(ServerConfig::default(), 1, Time::default());
+        server.handle(Time::default(), Input::Bytes(&[&[3], c1].concat()));
+        let sent: Vec<u8> = outputs(&mut server)
+            .iter()
+            .flat_map(|o| if let Output::Send(b) = o { b.to_vec() } else { vec![] })
+            .collect();
+        assert_eq!(sent.len(), 1 + 2 * 1536);
+        (sent[1..1537].to_vec(), sent[1537..].to_vec())
+    };
+    let signed = signed();
+    let theirs = digest::of_client(&signed).expect("FFmpeg signs");
+    let (s1, s2) = answer(&signed);
+    assert_eq!(digest::of_server(&s1).map(|d| d.block), Some(theirs.block));
+    assert!(digest::is_answer(&s2, &theirs) && s1[4] >= 3);
+    let mut broken = signed;
+    broken[1000] ^= 1;
+    let (s1, s2) = answer(&broken);
+    assert_eq!((digest::of_server(&s1), &s1[4..8]), (None, &[0; 4][..]));
+    assert_eq!(s2[8..], broken[8..], "an echo");
+}
+
 #[test]
 fn the_oldest_incomplete_message_is_told_with_its_time() {
     let mut pair = Pair::new(ClientRole::Publish, "live/cam", 9999);

@@ -82,6 +82,14 @@ impl Amf0 {
         }
     }
 
+    /// A boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(is) => Some(*is),
+            _ => None,
+        }
+    }
+
     /// A number as a message stream or transaction id: whole and within 32 bits.
     pub fn as_u32(&self) -> Option<u32> {
         let n = self.as_f64()?;

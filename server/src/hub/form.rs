@@ -52,12 +52,13 @@ impl Form {
         flv::config_body(track).map(|body| self.message(csid, type_id, timestamp, &[&body]))
     }
 
-    /// onMetaData.
-    pub fn metadata(self, amf0: &[u8], timestamp: u32) -> Bytes {
+    /// onMetaData and other data messages.
+    pub fn data(self, amf0: &[u8], timestamp: u32) -> Bytes {
         self.message(csid::STATUS, kind::DATA_AMF0, timestamp, &[amf0])
     }
 
-    fn frame(self, frame: &Frame, timestamp: u32) -> Bytes {
+    /// A picture or an audio frame.
+    pub fn frame(self, frame: &Frame, timestamp: u32) -> Bytes {
         let (csid, type_id) = channel(frame.track.kind());
         let header = flv::frame_header(frame);
         self.message(csid, type_id, timestamp, &[header.as_ref(), &frame.payload])
@@ -81,9 +82,9 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// The frame whose forms these are, at its RTMP timestamp, as one block.
-    pub fn block(&self, form: Form, frame: &Frame, timestamp: u32) -> Bytes {
-        let (first, block) = self.first.get_or_init(|| (form, form.frame(frame, timestamp)));
+    /// What these are the forms of, as one block; `write` writes it.
+    pub fn block(&self, form: Form, write: impl Fn() -> Bytes) -> Bytes {
+        let (first, block) = self.first.get_or_init(|| (form, write()));
         if *first == form {
             return block.clone();
         }
@@ -91,7 +92,7 @@ impl Forms {
         if let Some((_, block)) = others.iter().find(|(f, _)| *f == form) {
             return block.clone();
         }
-        let block = form.frame(frame, timestamp);
+        let block = write();
         others.push((form, block.clone()));
         block
     }

@@ -22,7 +22,7 @@ pub struct Item {
     pub elapsed: u64,
     /// RTMP timestamp in milliseconds, as the publisher sent it.
     pub timestamp: u32,
-    /// The frame as RTMP messages, written once for each form that a viewer asked for.
+    /// It as RTMP messages, written once for each form that a viewer asked for.
     pub forms: Forms,
     /// The frame as payloads of RTP packets, cut when the first viewer wants them.
     pub packets: OnceLock<Vec<media::rtp::Piece>>,
@@ -42,6 +42,8 @@ pub enum What {
     Setup,
     /// A picture or an audio frame.
     Frame(Frame),
+    /// A data message, AMF0: viewers over RTMP get it as it came.
+    Data(Bytes),
 }
 
 impl Item {
@@ -49,6 +51,7 @@ impl Item {
     pub fn cost(&self) -> usize {
         let payload = match &self.what {
             What::Frame(frame) => frame.payload.len(),
+            What::Data(data) => data.len(),
             _ => 0,
         };
         payload.saturating_mul(2).saturating_add(256)
@@ -62,9 +65,13 @@ impl Item {
         }
     }
 
-    /// The frame as RTMP messages in a form, which all viewers of that form share; empty where it is none.
+    /// A frame or data as RTMP messages in a form, which all viewers of that form share; empty for anything else.
     pub fn block(&self, form: Form) -> Bytes {
-        self.frame().map(|frame| self.forms.block(form, frame, self.timestamp)).unwrap_or_default()
+        self.forms.block(form, || match &self.what {
+            What::Frame(frame) => form.frame(frame, self.timestamp),
+            What::Data(data) => form.data(data, self.timestamp),
+            _ => Bytes::new(),
+        })
     }
 
     /// True for a picture that a decoder can start at.

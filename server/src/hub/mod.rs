@@ -30,6 +30,7 @@ use keep::Keeper;
 pub use publisher::Publisher;
 use ring::Ring;
 pub use taken::Taken;
+use viewer::Unwanted;
 pub use viewer::{Piece, Took, Viewer};
 
 use crate::config::Limits;
@@ -322,6 +323,8 @@ impl Hub {
             told: 0,
             observer: false,
             goodbye: false,
+            unwanted: Unwanted::default(),
+            resumes: false,
             keeper: None,
         }
     }

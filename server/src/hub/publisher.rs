@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use media::{Kind, Unit};
 
 use super::form::Forms;
@@ -49,7 +50,10 @@ impl Publisher {
             Unit::Metadata(metadata) => {
                 // A metadata message has no time of its own that anybody keeps to.
                 let timestamp = self.timestamp;
-                self.change(Setup { metadata: Some(metadata), ..Setup::clone(&self.setup) }, timestamp);
+                self.change(
+                    Setup { metadata: Some(metadata).filter(|m| !m.is_empty()), ..Setup::clone(&self.setup) },
+                    timestamp,
+                );
             }
             Unit::Frame(frame) => {
                 self.elapsed.advance(frame.dts_ms());
@@ -60,6 +64,12 @@ impl Publisher {
                 self.frames = self.frames.saturating_add(1);
             }
         }
+    }
+
+    /// Takes a data message: it keeps its place among the frames, and goes out with the next of them.
+    pub fn push_data(&mut self, data: Bytes, timestamp: u32) {
+        self.due |= self.setup.tracks().next().is_none();
+        self.append(What::Data(data), timestamp);
     }
 
     /// Shows viewers what was pushed, where a picture came or audio waited long enough: one wake-up a picture.

@@ -23,7 +23,7 @@ impl Viewer {
     pub fn media(&mut self) -> (Vec<Taken>, Took) {
         let mut taken = Vec::new();
         let took = self.take(TAKE, &mut |piece| match piece {
-            Piece::Metadata(..) => 0,
+            Piece::Metadata(..) | Piece::Data(_) => 0,
             Piece::Track(track, _) => {
                 taken.push(Taken::Track(Arc::clone(track)));
                 0

@@ -8,7 +8,7 @@ use media::{Codec, Frame, Kind, Track, Unit};
 use model::Protocol;
 use session::Time;
 
-use super::{Bounds, Busy, Form, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer};
+use super::{Bounds, Busy, Form, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer, What};
 use crate::signal::{DATA, ROOM, Signal};
 
 const BOUNDS: Bounds = Bounds { bytes: 64 << 20, total: 1 << 30, time: 30_000, lag: 5_000 };
@@ -99,6 +99,10 @@ impl Eye {
                     };
                     (format!("{kind}{}", frame.dts), frame.payload.len())
                 }
+                Piece::Data(item) => {
+                    let What::Data(data) = &item.what else { panic!("{item:?}") };
+                    (format!("{}@{}", String::from_utf8_lossy(data), item.timestamp), data.len())
+                }
             };
             seen.push(line);
             length
@@ -147,6 +151,95 @@ fn a_viewer_that_waits_sees_everything_from_the_first_frame() {
     drop(cam);
     assert_eq!(eye.see(), "ended");
     assert_eq!(eye.see(), "");
+}
+
+#[test]
+fn data_keeps_its_place_among_the_frames() {
+    let hub = Hub::new(BOUNDS);
+    let mut cam = Cam::start(&hub, "live/a");
+    let mut eye = Eye::open(&hub, "live/a");
+    cam.picture(0, true);
+    cam.publisher.push_data(Bytes::from_static(b"D1"), 7);
+    assert_eq!(eye.see(), "M1@0 V1@0 A1@0 K0", "it leaves with what comes next");
+    cam.sound(10);
+    cam.publisher.push_data(Bytes::from_static(b"D2"), 12);
+    cam.picture(40, false);
+    assert_eq!(eye.see(), "D1@7 a10 D2@12 v40");
+    cam.publisher.push(Unit::Metadata(Bytes::new()), 0);
+    cam.picture(80, true);
+    assert_eq!(Eye::open(&hub, "live/a").see(), "V1@80 A1@80 K80", "metadata was taken back");
+
+    let mut alone = hub.publish("live/b", who("data"), Time::from_millis(0)).unwrap();
+    let mut eye = Eye::open(&hub, "live/b");
+    alone.push_data(Bytes::from_static(b"D"), 5);
+    alone.flush_if_due();
+    assert_eq!(eye.see(), "D@5", "nothing else will come that it could wait for");
+}
+
+#[test]
+fn a_medium_can_be_left_out_and_taken_again_with_its_configuration_and_a_key_picture() {
+    let hub = Hub::new(BOUNDS);
+    let mut cam = Cam::start(&hub, "live/a");
+    let mut eye = Eye::open(&hub, "live/a");
+    eye.viewer.want(Kind::Video, true);
+    cam.picture(0, true);
+    assert_eq!(eye.see(), "M1@0 V1@0 A1@0 K0");
+    eye.viewer.want(Kind::Video, false);
+    for at in [40, 80] {
+        cam.sound(at - 5);
+        cam.picture(at, false);
+    }
+    assert_eq!(eye.see(), "a35 a75");
+    eye.viewer.want(Kind::Video, true);
+    cam.picture(120, false);
+    cam.sound(130);
+    cam.picture(160, true);
+    eye.viewer.want(Kind::Audio, false);
+    cam.sound(170);
+    cam.picture(200, false);
+    assert_eq!(eye.see(), "V1@160 K160 v200");
+    eye.viewer.want(Kind::Audio, true);
+    cam.sound(210);
+    cam.picture(240, false);
+    assert_eq!(eye.see(), "A1@210 a210 v240");
+    assert_eq!(eye.viewer.dropped(), 0, "what is not wanted is not lost");
+}
+
+#[test]
+fn after_a_pause_a_viewer_goes_on_with_what_is_live() {
+    let hub = Hub::new(BOUNDS);
+    let mut cam = Cam::start(&hub, "live/a");
+    let mut eye = Eye::open(&hub, "live/a");
+    cam.picture(0, true);
+    assert_eq!(eye.see(), "M1@0 V1@0 A1@0 K0");
+    // A key picture came meanwhile: with that.
+    for at in [40, 80, 120] {
+        cam.picture(at, at == 80);
+    }
+    eye.viewer.resume();
+    assert_eq!(eye.see(), "K80 v120");
+    // None came: with the next one, and the sound of now.
+    cam.picture(160, false);
+    eye.viewer.resume();
+    assert_eq!(eye.see(), "");
+    cam.sound(170);
+    cam.picture(200, false);
+    cam.picture(240, true);
+    assert_eq!(
+        eye.see(),
+        "a170 K240",
+        "what waited in the ring and what needs an older picture are left out"
+    );
+    assert_eq!(eye.viewer.dropped(), 0);
+    // The publisher changed.
+    drop(cam);
+    let mut cam = Cam::start(&hub, "live/a");
+    cam.picture(0, true);
+    eye.viewer.resume();
+    assert_eq!(eye.see(), "began M1@0 V1@0 A1@0 K0");
+    drop(cam);
+    eye.viewer.resume();
+    assert_eq!(eye.see(), "ended");
 }
 
 #[test]

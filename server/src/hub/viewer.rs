@@ -35,6 +35,10 @@ pub struct Viewer {
     /// True for a part of the server.
     pub(super) observer: bool,
     pub(super) goodbye: bool,
+    /// Which media it does not want.
+    pub(super) unwanted: Unwanted,
+    /// It was paused, and goes on with the next take.
+    pub(super) resumes: bool,
     /// For one that is to have every frame.
     pub(super) keeper: Option<Arc<Keeper>>,
 }
@@ -50,6 +54,22 @@ pub(super) enum Key {
     Missed,
 }
 
+/// Media that a viewer asked not to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unwanted {
+    audio: bool,
+    video: bool,
+}
+
+impl Unwanted {
+    fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+        }
+    }
+}
+
 /// What is handed out, in order.
 #[derive(Debug)]
 pub enum Piece<'a> {
@@ -59,6 +79,8 @@ pub enum Piece<'a> {
     Track(&'a Arc<Track>, u32),
     /// A frame.
     Frame(&'a Item),
+    /// A data message.
+    Data(&'a Item),
 }
 
 /// How a [`Viewer::take`] ended.
@@ -107,6 +129,30 @@ impl Viewer {
         self.goodbye
     }
 
+    /// From now on a medium is left out, or handed out again: configuration first, pictures from the next key picture on.
+    pub fn want(&mut self, kind: Kind, wanted: bool) {
+        let unwanted = match kind {
+            Kind::Audio => &mut self.unwanted.audio,
+            Kind::Video => &mut self.unwanted.video,
+        };
+        if *unwanted != wanted {
+            return;
+        }
+        *unwanted = !wanted;
+        let mut known = Setup::clone(&self.known);
+        match kind {
+            Kind::Audio => known.audio = None,
+            Kind::Video => (known.video, self.key) = (None, Key::Awaited),
+        }
+        self.known = Arc::new(known);
+    }
+
+    /// Goes on after a pause, in which nothing was taken: with the newest key picture where one came meanwhile, else with the
+    /// next one. What is left out is what was not wanted.
+    pub fn resume(&mut self) {
+        self.resumes = true;
+    }
+
     /// Frames left out so far because the viewer was slow.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -133,6 +179,11 @@ impl Viewer {
     }
 
     fn take_from(&mut self, ring: &Ring, limit: usize, sink: &mut dyn FnMut(Piece<'_>) -> usize) -> Took {
+        if std::mem::take(&mut self.resumes)
+            && let Some(turn) = self.go_on(ring)
+        {
+            return turn;
+        }
         let lag = if self.keeper.is_some() { u64::MAX } else { self.hub.bounds.lag };
         if let Some(goal) = ring.move_on(self.next, lag)
             && let Some(turn) = self.jump(ring, goal)
@@ -162,6 +213,11 @@ impl Viewer {
                     bytes = bytes.saturating_add(self.tell(item, sink));
                     self.step(item);
                 }
+                What::Data(_) => {
+                    bytes = bytes.saturating_add(sink(Piece::Data(item)));
+                    self.step(item);
+                }
+                What::Frame(frame) if self.unwanted.has(frame.track.kind()) => self.step(item),
                 What::Frame(frame) => {
                     let picture = frame.track.kind() == Kind::Video;
                     let hold = picture && !frame.key && self.key != Key::Seen;
@@ -203,6 +259,16 @@ impl Viewer {
         std::mem::take(&mut self.live)
     }
 
+    fn go_on(&mut self, ring: &Ring) -> Option<Took> {
+        let newest = ring.entry();
+        let goal = if newest > self.next { newest } else { ring.end() };
+        let dropped = self.dropped;
+        let turn = self.jump(ring, goal);
+        self.dropped = dropped;
+        self.key = Key::Awaited;
+        turn
+    }
+
     /// Moves to `goal`, counting what is left out; says so where publishers changed on the way.
     fn jump(&mut self, ring: &Ring, goal: u64) -> Option<Took> {
         let (frames_before, epoch) = match ring.get(goal) {
@@ -236,7 +302,8 @@ impl Viewer {
         if let Some(metadata) = item.setup.metadata.as_ref().filter(|m| known.metadata.as_ref() != Some(m)) {
             hand(Piece::Metadata(metadata, item.timestamp));
         }
-        for track in item.setup.tracks().filter(|t| !known.tracks().any(|k| k == *t)) {
+        let wanted = |track: &&Arc<Track>| !self.unwanted.has(track.kind());
+        for track in item.setup.tracks().filter(wanted).filter(|t| !known.tracks().any(|k| k == *t)) {
             hand(Piece::Track(track, item.timestamp));
         }
         bytes

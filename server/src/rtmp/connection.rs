@@ -86,7 +86,7 @@ impl Connection {
                 continue;
             }
             let mut wanted = EVICT | SHUTDOWN | ROOM;
-            if self.viewing.is_some() && self.outbox.is_empty() {
+            if self.viewing.as_ref().is_some_and(|viewing| !viewing.paused) && self.outbox.is_empty() {
                 wanted |= DATA;
             }
             if self.link.client.signal.park(wanted, cx.waker()) {
@@ -169,7 +169,7 @@ impl Connection {
 
     /// Takes what is new in the ring.
     fn refill(&mut self, limit: usize) {
-        while let Some(viewing) = &mut self.viewing {
+        while let Some(viewing) = self.viewing.as_mut().filter(|viewing| !viewing.paused) {
             let (form, outbox) = (viewing.form, &mut self.outbox);
             let took = viewing.viewer.take(limit, &mut |piece| {
                 let block = block(form, &piece);
@@ -243,8 +243,8 @@ impl Connection {
 
 fn block(form: Form, piece: &Piece<'_>) -> bytes::Bytes {
     match piece {
-        Piece::Frame(item) => item.block(form),
-        Piece::Metadata(amf0, timestamp) => form.metadata(amf0, *timestamp),
+        Piece::Frame(item) | Piece::Data(item) => item.block(form),
+        Piece::Metadata(amf0, timestamp) => form.data(amf0, *timestamp),
         Piece::Track(track, timestamp) => form.configuration(track, *timestamp).unwrap_or_default(),
     }
 }

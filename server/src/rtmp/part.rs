@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use media::Unit;
 use media::flv::Demuxer;
+use media::{Kind, Unit};
 use session::rtmp::{Action, Event, MediaKind, Refusal};
 
 use super::connection::Connection;
@@ -34,6 +34,16 @@ impl Publishing {
 pub(super) struct Viewing {
     pub form: Form,
     pub viewer: Viewer,
+    /// It is to get nothing for now.
+    pub paused: bool,
+}
+
+impl Viewing {
+    fn pause(&mut self, paused: bool) {
+        if std::mem::replace(&mut self.paused, paused) && !paused {
+            self.viewer.resume();
+        }
+    }
 }
 
 impl Connection {
@@ -48,6 +58,25 @@ impl Connection {
             Event::Metadata { stream, payload } => {
                 if let Some(p) = self.publishing.as_mut().filter(|p| p.stream == stream) {
                     p.publisher.push(Unit::Metadata(payload), 0);
+                }
+            }
+            Event::Data { stream, timestamp, payload } => {
+                if let Some(p) = self.publishing.as_mut().filter(|p| p.stream == stream) {
+                    p.publisher.push_data(payload, timestamp);
+                }
+            }
+            Event::Paused { stream, paused } => {
+                if let Some(v) = self.viewing.as_mut().filter(|v| v.form.stream == stream) {
+                    v.pause(paused);
+                }
+            }
+            Event::Receive { stream, kind, wanted } => {
+                let kind = match kind {
+                    MediaKind::Audio => Kind::Audio,
+                    MediaKind::Video => Kind::Video,
+                };
+                if let Some(v) = self.viewing.as_mut().filter(|v| v.form.stream == stream) {
+                    v.viewer.want(kind, wanted);
                 }
             }
             Event::Stopped { stream } => {
@@ -84,7 +113,7 @@ impl Connection {
         let viewer = self.link.watch(path);
         let form = Form { chunk_size: self.link.shared.config.rtmp.chunk_size, stream };
         viewer.stream().prefer_form(form);
-        self.wanted = Some(Viewing { form, viewer });
+        self.wanted = Some(Viewing { form, viewer, paused: false });
         Action::Accept { stream }
     }
 

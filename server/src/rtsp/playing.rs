@@ -102,8 +102,8 @@ impl Playing {
         let Some(mut viewer) = self.viewer.take() else { return Took::All };
         let took = viewer.take(limit, &mut |piece| match piece {
             Piece::Frame(item) => self.frame(item, wall, egress),
-            // Parameter sets go before key frames, the rest the description has told.
-            Piece::Metadata(..) | Piece::Track(..) => 0,
+            // Parameter sets go before key frames, the rest the description has told. Data has no form in RTP here.
+            Piece::Metadata(..) | Piece::Track(..) | Piece::Data(_) => 0,
         });
         if took == Took::Began {
             // Another publisher's times have nothing to do with those before.

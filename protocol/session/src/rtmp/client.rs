@@ -182,8 +182,12 @@ impl Client {
             kind::DATA_AMF0 => {
                 let payload = body(message);
                 let name = amf0::decode(&mut Cursor::new(&payload));
-                if matches!(name, Ok(Amf0::String(name)) if name == "onMetaData") {
-                    self.link.event(Event::Metadata { stream, payload });
+                match name {
+                    Ok(Amf0::String(name)) if name == "onMetaData" => {
+                        self.link.event(Event::Metadata { stream, payload });
+                    }
+                    Ok(Amf0::String(_)) => self.link.event(Event::Data { stream, timestamp, payload }),
+                    _ => {}
                 }
             }
             kind::COMMAND_AMF0 | kind::COMMAND_AMF3 => {

@@ -101,12 +101,37 @@ pub enum Event {
         /// The FLV tag body.
         payload: Bytes,
     },
-    /// onMetaData: AMF0 name and object, `@setDataFrame` removed.
+    /// A data message that is not onMetaData: captions, cue points, what an encoder makes up.
+    Data {
+        /// Message stream it came on.
+        stream: u32,
+        /// 32 bit timestamp in milliseconds, as it stood.
+        timestamp: u32,
+        /// AMF0: a name and what follows it, `@setDataFrame` removed.
+        payload: Bytes,
+    },
+    /// onMetaData: AMF0 name and object, `@setDataFrame` removed. Empty where the publisher takes it back.
     Metadata {
         /// Message stream it came on.
         stream: u32,
         /// AMF0.
         payload: Bytes,
+    },
+    /// Server: a viewer is to get nothing for now, or to go on with what is live.
+    Paused {
+        /// Message stream that plays.
+        stream: u32,
+        /// Whether it is to pause.
+        paused: bool,
+    },
+    /// Server: a viewer does not want this medium any more, or wants it again.
+    Receive {
+        /// Message stream that plays.
+        stream: u32,
+        /// Audio or video.
+        kind: MediaKind,
+        /// Whether it is wanted.
+        wanted: bool,
     },
     /// Server: the peer stopped publishing or playing on this message stream; the connection stays.
     Stopped {

@@ -11,6 +11,7 @@ mod link;
 mod path;
 mod plain;
 mod server;
+mod welcome;
 
 pub use client::{Client, ClientConfig, ClientRole};
 pub use io::{Action, Event, Input, MediaKind, Output, Reason, Refusal};

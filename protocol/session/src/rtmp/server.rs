@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wire::Cursor;
 use wire::amf0::{self, Amf0};
 use wire::flv::PAYLOAD;
 use wire::flv::file::{TagHeader, previous_tag_size};
 use wire::rtmp::handshake;
 use wire::rtmp::message::{Command, Control, UserEvent, kind};
 use wire::rtmp::reader::Message;
-use wire::{Cursor, Error};
 
 use super::io::{Action, Event, Input, MediaKind, Output, Reason, Refusal};
 use super::link::{Link, body};
 use super::path::stream_path;
+use super::welcome::{Shake, shake};
 use super::{commands, csid};
 use crate::Time;
 
@@ -93,9 +94,16 @@ enum Stream {
     Publishing {
         name: String,
     },
-    Playing {
-        name: String,
-    },
+    Playing(Playing),
+}
+
+/// What a viewer asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Playing {
+    name: String,
+    /// Whether it takes this medium (RTMP 1.0 §7.2.2.4, §7.2.2.5).
+    audio: bool,
+    video: bool,
 }
 
 impl Server {
@@ -171,7 +179,7 @@ impl Server {
             _ if self.streams.values().any(|s| matches!(s, Stream::Publishing { .. })) => {
                 Some((self.heard.after(self.config.publisher_timeout), "the publisher fell silent"))
             }
-            _ if self.streams.values().any(|s| matches!(s, Stream::Playing { .. })) => None,
+            _ if self.streams.values().any(|s| matches!(s, Stream::Playing(_))) => None,
             _ => Some((self.began.after(self.config.request_timeout), "no publish and no play")),
         }
     }
@@ -252,9 +260,9 @@ impl Server {
                 self.media(stream, media, message.head.timestamp, body(message));
             }
             kind::AGGREGATE => self.aggregate(message),
-            kind::DATA_AMF0 => self.data(stream, body(message)),
+            kind::DATA_AMF0 => self.data(stream, message.head.timestamp, body(message)),
             // By practice a selector byte, then AMF0.
-            kind::DATA_AMF3 => self.data(stream, body(message).tail(1)),
+            kind::DATA_AMF3 => self.data(stream, message.head.timestamp, body(message).tail(1)),
             kind::COMMAND_AMF0 | kind::COMMAND_AMF3 => self.command_message(&message),
             _ => {}
         }
@@ -296,7 +304,7 @@ impl Server {
             match header.kind {
                 kind::AUDIO => self.media(stream, MediaKind::Audio, time, payload),
                 kind::VIDEO => self.media(stream, MediaKind::Video, time, payload),
-                kind::DATA_AMF0 => self.data(stream, payload),
+                kind::DATA_AMF0 => self.data(stream, time, payload),
                 _ => {}
             }
             // The last part's size field is left out by some senders.
@@ -307,7 +315,8 @@ impl Server {
         }
     }
 
-    fn data(&mut self, stream: u32, payload: Bytes) {
+    /// `@setDataFrame` is a word to the server, not to viewers: what it wraps goes to them.
+    fn data(&mut self, stream: u32, timestamp: u32, payload: Bytes) {
         if !matches!(self.streams.get(&stream), Some(Stream::Publishing { .. })) {
             return;
         }
@@ -322,7 +331,15 @@ impl Server {
             Ok(Amf0::String(name)) if name == "onMetaData" => {
                 self.link.event(Event::Metadata { stream, payload: payload.tail(from) });
             }
-            Ok(_) => {}
+            Ok(Amf0::String(name)) if name == "@clearDataFrame" => {
+                self.link.event(Event::Metadata { stream, payload: Bytes::new() });
+            }
+            Ok(Amf0::String(_)) => {
+                self.link.event(Event::Data { stream, timestamp, payload: payload.tail(from) });
+            }
+            Ok(_) => {
+                self.link.event(Event::Misbehaved("a data message that does not begin with its name".into()))
+            }
             Err(error) => self.link.event(Event::Misbehaved(format!("data message at {error}"))),
         }
     }
@@ -367,12 +384,16 @@ impl Server {
                 self.reply(command.transaction, Amf0::Undefined);
             }
             "getStreamLength" => self.reply(command.transaction, Amf0::Number(0.0)),
-            "pause" | "seek" => {
-                let text = "A live stream can be neither paused nor sought in.";
-                self.status(stream, "error", "NetStream.Failed", text, "");
+            // Flash Player says pauseRaw where it is to keep what it has buffered.
+            "pause" | "pauseRaw" => self.pause(stream, &command),
+            "receiveAudio" => self.receive(stream, MediaKind::Audio, &command),
+            "receiveVideo" => self.receive(stream, MediaKind::Video, &command),
+            "seek" => {
+                let text = "A live stream has no other place to go to.";
+                self.status(stream, "error", "NetStream.Seek.Failed", text, "");
             }
-            // Answers to what we never asked, and hints we can do without.
-            "_result" | "_error" | "receiveAudio" | "receiveVideo" => {}
+            // Answers to what we never asked.
+            "_result" | "_error" => {}
             _ if command.transaction != 0.0 => {
                 let text = format!("Method {:?} is unknown.", clip(&command.name));
                 let answer = commands::error(command.transaction, "NetConnection.Call.Failed", &text);
@@ -436,6 +457,48 @@ impl Server {
         }
     }
 
+    /// RTMP 1.0 §7.2.2.8. Saying it twice changes nothing and is confirmed twice.
+    fn pause(&mut self, stream: u32, command: &Command) {
+        let Some(name) = self.played(stream) else {
+            let text = "Nothing plays on this message stream.";
+            return self.status(stream, "error", "NetStream.Failed", text, "");
+        };
+        let paused = command.arguments.first().and_then(Amf0::as_bool).unwrap_or(true);
+        let (code, text) = match paused {
+            true => ("NetStream.Pause.Notify", "Paused."),
+            false => ("NetStream.Unpause.Notify", "Goes on with what is live now."),
+        };
+        self.status(stream, "status", code, text, &name);
+        self.link.event(Event::Paused { stream, paused });
+    }
+
+    /// RTMP 1.0 §7.2.2.4, §7.2.2.5: saying no is answered by nothing, saying yes again by Seek.Notify and Play.Start.
+    fn receive(&mut self, stream: u32, kind: MediaKind, command: &Command) {
+        let wanted = command.arguments.first().and_then(Amf0::as_bool).unwrap_or(true);
+        let Some(Stream::Playing(playing)) = self.streams.get_mut(&stream) else { return };
+        let told = match kind {
+            MediaKind::Audio => &mut playing.audio,
+            MediaKind::Video => &mut playing.video,
+        };
+        if std::mem::replace(told, wanted) == wanted {
+            return;
+        }
+        if wanted {
+            let name = playing.name.clone();
+            self.status(stream, "status", "NetStream.Seek.Notify", "To what is live now.", &name);
+            self.status(stream, "status", "NetStream.Play.Start", "Playing.", &name);
+        }
+        self.link.event(Event::Receive { stream, kind, wanted });
+    }
+
+    /// The name that is played on a message stream.
+    fn played(&self, stream: u32) -> Option<String> {
+        match self.streams.get(&stream) {
+            Some(Stream::Playing(playing)) => Some(playing.name.clone()),
+            _ => None,
+        }
+    }
+
     fn stop(&mut self, stream: u32) {
         let before = self.streams.get_mut(&stream).map(|s| std::mem::replace(s, Stream::Idle));
         match before {
@@ -446,7 +509,7 @@ impl Server {
                     self.link.reader.set_max_message(self.config.max_message_before_publish);
                 }
             }
-            Some(Stream::Playing { .. } | Stream::Asked { .. }) => self.link.event(Event::Stopped { stream }),
+            Some(Stream::Playing(_) | Stream::Asked { .. }) => self.link.event(Event::Stopped { stream }),
             Some(Stream::Idle) | None => return,
         }
         // Whoever stopped gets the time of a newcomer to ask for something else.
@@ -466,13 +529,13 @@ impl Server {
             Action::Accept { stream } => self.accept(stream),
             Action::Refuse { stream, why } => self.refuse(stream, why),
             Action::EndOfStream { stream } => {
-                let Some(Stream::Playing { name }) = self.streams.get(&stream).cloned() else { return };
+                let Some(name) = self.played(stream) else { return };
                 self.link.control(&Control::User(UserEvent::StreamEof(stream)));
                 let text = "The publisher has left.";
                 self.status(stream, "status", "NetStream.Play.UnpublishNotify", text, &name);
             }
             Action::StreamBegan { stream } => {
-                let Some(Stream::Playing { name }) = self.streams.get(&stream).cloned() else { return };
+                let Some(name) = self.played(stream) else { return };
                 self.link.control(&Control::User(UserEvent::StreamBegin(stream)));
                 self.status(stream, "status", "NetStream.Play.PublishNotify", "A publisher is here.", &name);
             }
@@ -480,7 +543,7 @@ impl Server {
                 let playing: Vec<u32> = self
                     .streams
                     .iter()
-                    .filter(|(_, s)| matches!(s, Stream::Playing { .. }))
+                    .filter(|(_, s)| matches!(s, Stream::Playing(_)))
                     .map(|(id, _)| *id)
                     .collect();
                 playing.into_iter().for_each(|stream| self.act(Action::EndOfStream { stream }));
@@ -498,7 +561,8 @@ impl Server {
             self.link.reader.set_max_message(self.config.max_message);
             self.status(stream, "status", "NetStream.Publish.Start", "Publishing.", &name);
         } else {
-            self.streams.insert(stream, Stream::Playing { name: name.clone() });
+            let playing = Playing { name: name.clone(), audio: true, video: true };
+            self.streams.insert(stream, Stream::Playing(playing));
             self.link.control(&Control::User(UserEvent::StreamBegin(stream)));
             self.status(stream, "status", "NetStream.Play.Reset", "Playing and resetting.", &name);
             self.status(stream, "status", "NetStream.Play.Start", "Playing.", &name);
@@ -523,54 +587,6 @@ impl Server {
         self.status(stream, "error", code, &text, &name);
         self.link.close(Reason::Refused(format!("{code}: {text}")));
     }
-}
-
-struct Shake {
-    reply: Option<Vec<u8>>,
-    done: bool,
-}
-
-/// Takes handshake bytes off the front of `input`. S0, S1 and S2 go out when C1 is whole: a client may wait for
-/// S2 before it sends C2 (RTMP 1.0 §5.2.1).
-fn shake(
-    held: &mut Vec<u8>,
-    answered: &mut bool,
-    input: &mut &[u8],
-    seed: u64,
-    now: Time,
-) -> Result<Shake, Error> {
-    if held.is_empty() && !*answered {
-        // Refuse at the first byte: a port scanner's HTTP would otherwise hold the connection.
-        if let Some(first) = input.first() {
-            handshake::version(&mut Cursor::new(std::slice::from_ref(first)))?;
-        }
-    }
-    let mut reply = None;
-    if !*answered {
-        fill(held, input, handshake::HELLO);
-        if held.len() < handshake::HELLO {
-            return Ok(Shake { reply, done: false });
-        }
-        let ours = (now.as_millis() & 0xffff_ffff) as u32;
-        let c1 = held.get(1..).unwrap_or_default();
-        let hello = handshake::Hello::decode(&mut Cursor::based(c1, 1))?;
-        let mut out = vec![handshake::VERSION];
-        handshake::write_hello(&mut out, ours, seed);
-        handshake::write_echo(&mut out, &hello, ours);
-        reply = Some(out);
-        *answered = true;
-        held.clear();
-    }
-    // C2 should echo S1; real peers send all kinds of bytes there and no harm comes of it.
-    fill(held, input, handshake::PACKET);
-    Ok(Shake { reply, done: held.len() >= handshake::PACKET })
-}
-
-fn fill(held: &mut Vec<u8>, input: &mut &[u8], want: usize) {
-    let take = want.saturating_sub(held.len()).min(input.len());
-    let (now, later) = input.split_at(take);
-    held.extend_from_slice(now);
-    *input = later;
 }
 
 /// A peer's text for a log line.
