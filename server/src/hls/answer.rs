@@ -5,26 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use bytes::Bytes;
+use axum::http::{Method, Request, Response, StatusCode, Version, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::meter::Meter;
-use super::range::{Wanted, wanted};
+use super::reply::{PLAYLIST, later, media, open_to_all, plain, preflight, refused, set};
 use super::request::{Asked, COOKIE_NAME, PARAMETER, agent, cookie, parameter};
 use super::viewers::{Asker, Visit, is_name};
-use super::{Live, playlist};
+use super::{Live, reply};
 use crate::config::HlsSession;
 use crate::fault::hls::Playlist;
 use crate::shared::Shared;
 
 /// How long a request for a list waits for the first segment.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Content types (RFC 8216 §10, RFC 4337).
-const PLAYLIST: &str = "application/vnd.apple.mpegurl";
-const MEDIA: &str = "video/mp4";
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What a client may fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,51 +37,21 @@ pub async fn answer<B>(
 ) -> Response<Body> {
     let mut whose = None;
     let mut response = match *request.method() {
+        _ if !names_host(&request) => plain(StatusCode::BAD_REQUEST, "want one Host header field\n"),
         Method::GET | Method::HEAD => file(&request, remote, &meter, &shared, &mut whose).await,
-        Method::OPTIONS => preflight(),
-        _ => {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS\n");
-            set(&mut response, header::ALLOW, "GET, HEAD, OPTIONS");
-            response
-        }
+        Method::OPTIONS => preflight(request.headers()),
+        _ => refused(),
     };
     if whose.is_none() {
         meter.belongs_to(None);
     }
-    // Any page may play any stream, and read why it cannot.
-    set(&mut response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    let exposed = "Content-Length, Content-Range, Date, ETag";
-    set(&mut response, header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    open_to_all(&mut response);
     response
 }
 
-fn set(response: &mut Response<Body>, name: header::HeaderName, value: &str) {
-    if let Ok(value) = value.parse() {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-fn respond(status: StatusCode, content: &str, cache: &str, body: Bytes) -> Response<Body> {
-    let length = body.len();
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    set(&mut response, header::CONTENT_TYPE, content);
-    set(&mut response, header::CACHE_CONTROL, cache);
-    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
-    response
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    respond(status, TEXT, "no-store", Bytes::from_static(text.as_bytes()))
-}
-
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    set(&mut response, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS");
-    set(&mut response, header::ACCESS_CONTROL_ALLOW_HEADERS, "*, Authorization, Range");
-    set(&mut response, header::ACCESS_CONTROL_MAX_AGE, "86400");
-    response
+/// A request of HTTP/1.1 has exactly one Host field (RFC 9112 §3.2).
+fn names_host<B>(request: &Request<B>) -> bool {
+    request.version() < Version::HTTP_11 || request.headers().get_all(header::HOST).iter().count() == 1
 }
 
 async fn file<B>(
@@ -119,23 +83,21 @@ async fn file<B>(
         _ => None,
     };
     let Some(visit) = visit(request, (kind, &asked), &live, remote, shared).map(|v| &*whose.insert(v)) else {
-        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many viewers\n");
-        set(&mut response, header::RETRY_AFTER, "5");
-        return response;
+        return later("too many viewers\n", "5");
     };
     meter.belongs_to(Some(&visit.session));
     if kind != File::Multivariant {
         visit.session.watches(&shared.registry);
     }
     match bytes {
-        Some(bytes) => {
-            let bytes = match &shared.hls_fault {
-                None => bytes,
-                Some(fault) => fault.file(&asked.file, bytes),
-            };
-            media(request.headers(), &asked.file, bytes, &live)
+        Some(mut found) => {
+            if let Some(fault) = &shared.hls_fault {
+                found.bytes = fault.file(&asked.file, found.bytes);
+            }
+            let target = live.shelf().target().unwrap_or(1);
+            media(request, &asked.file, found, target)
         }
-        None => list(kind, &asked, &live, visit, shared).await,
+        None => list(request, (kind, &asked), &live, visit, shared).await,
     }
 }
 
@@ -163,7 +125,13 @@ fn visit<B>(
     shared.hls.viewers.visit(id, live, Asker { address, agent }, &shared.registry, most, now)
 }
 
-async fn list(kind: File, asked: &Asked, live: &Live, visit: &Visit, shared: &Shared) -> Response<Body> {
+async fn list<B>(
+    request: &Request<B>,
+    (kind, asked): (File, &Asked),
+    live: &Live,
+    visit: &Visit,
+    shared: &Shared,
+) -> Response<Body> {
     let mode = shared.config.hls.session;
     let query = match mode {
         HlsSession::Uri => format!("?{PARAMETER}={}", visit.session.id),
@@ -188,18 +156,14 @@ async fn list(kind: File, asked: &Asked, live: &Live, visit: &Visit, shared: &Sh
             );
         }
         if timeout_at(deadline, changed).await.is_err() {
-            let mut response =
-                plain(StatusCode::SERVICE_UNAVAILABLE, "the first segment is not complete yet\n");
-            set(&mut response, header::RETRY_AFTER, "1");
-            return response;
+            return later("the first segment is not complete yet\n", "1");
         }
     };
     let mut list = Playlist { text, content: PLAYLIST };
     if let Some(fault) = &shared.hls_fault {
         fault.playlist(&mut list);
     }
-    // A list names its viewer, and changes with every segment.
-    let mut response = respond(StatusCode::OK, list.content, "private, no-cache", Bytes::from(list.text));
+    let mut response = reply::list(request, list.content, list.text);
     if mode == HlsSession::Cookie && kind == File::Multivariant {
         let path: String = asked.path.split('/').map(escaped).collect::<Vec<_>>().join("/");
         set(
@@ -215,41 +179,4 @@ async fn list(kind: File, asked: &Asked, live: &Live, visit: &Visit, shared: &Sh
 fn escaped(segment: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     segment.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-fn media(headers: &HeaderMap, name: &str, bytes: Bytes, live: &Live) -> Response<Body> {
-    // A name is never used again, so what it names is its validator.
-    let tag = format!("\"{name}\"");
-    let text = |name| headers.get(name).and_then(|v: &header::HeaderValue| v.to_str().ok());
-    let target = live.shelf().target().unwrap_or(1);
-    let cache = format!("public, max-age={}, immutable", target.saturating_mul(playlist::LIFETIME));
-    if text(header::IF_NONE_MATCH)
-        .is_some_and(|list| list.split(',').any(|t| t.trim() == tag || t.trim() == "*"))
-    {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        set(&mut response, header::ETAG, &tag);
-        set(&mut response, header::CACHE_CONTROL, &cache);
-        return response;
-    }
-    let same = text(header::IF_RANGE).is_none_or(|t| t == tag);
-    let length = bytes.len();
-    let mut response = match wanted(text(header::RANGE).filter(|_| same), length) {
-        Wanted::All => respond(StatusCode::OK, MEDIA, &cache, bytes),
-        Wanted::Part(part) => {
-            let last = part.end.saturating_sub(1);
-            let range = format!("bytes {}-{last}/{length}", part.start);
-            let mut response = respond(StatusCode::PARTIAL_CONTENT, MEDIA, &cache, bytes.slice(part));
-            set(&mut response, header::CONTENT_RANGE, &range);
-            response
-        }
-        Wanted::Outside => {
-            let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, "beyond the end of the file\n");
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
-            return response;
-        }
-    };
-    set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::ETAG, &tag);
-    response
 }

@@ -4,10 +4,14 @@
 //! clients, [`viewers`] knows who watches, [`meter`] counts what the sockets carried.
 
 mod answer;
+mod dates;
 mod listener;
 mod meter;
+#[cfg(test)]
+mod odd_times;
 mod playlist;
 mod range;
+mod reply;
 mod request;
 mod segmenter;
 mod task;

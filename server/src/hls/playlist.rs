@@ -20,6 +20,10 @@ use super::segmenter::{About, Made};
 pub const LIFETIME: u64 = 20;
 /// Bytes of segments kept of one path, listed and retained.
 const MOST_BYTES: usize = 256 << 20;
+/// Segments of a list at most, however short they are.
+const LONGEST: usize = 1_000;
+/// Target durations that a list is never shorter than once segments leave it (RFC 8216 §6.2.2).
+const SHORTEST: u64 = 3;
 /// Head room of the declared peak over the measured one, in percent.
 const HEADROOM: u64 = 10;
 /// How long an ended stream's list stays after its last segment could have been played.
@@ -55,6 +59,8 @@ pub struct Shelf {
 struct Segment {
     number: u64,
     micros: u64,
+    /// How long the longest list was that had it.
+    longest: u64,
     date: OffsetDateTime,
     bytes: Bytes,
     broken: bool,
@@ -66,6 +72,17 @@ struct Segment {
 struct Init {
     name: u64,
     bytes: Bytes,
+    /// No pictures.
+    sound: bool,
+}
+
+/// A file as it is served.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Its content.
+    pub bytes: Bytes,
+    /// True where it holds no pictures.
+    pub sound: bool,
 }
 
 /// Bit rates since the encoding last changed.
@@ -74,6 +91,8 @@ struct Measured {
     bytes: u64,
     micros: u64,
     peak: u64,
+    /// Bytes and duration of the latest segments.
+    latest: VecDeque<(u64, u64)>,
 }
 
 impl Shelf {
@@ -141,25 +160,41 @@ impl Shelf {
         self.independent &= made.key;
         if let Some(bytes) = made.opening {
             self.broken |= self.opening.is_some();
-            self.opening = Some(Arc::new(Init { name: self.next, bytes }));
+            let sound = made.about.size.is_none();
+            self.opening = Some(Arc::new(Init { name: self.next, bytes, sound }));
             self.rate = Measured::default();
         }
         let Some(init) = self.opening.clone() else { return };
-        self.rate.add(&made.bytes, made.micros);
+        self.rate.add(made.bytes.len() as u64, made.micros, self.target.unwrap_or(1));
         self.about = made.about;
         self.listed.push_back(Segment {
             number: self.next,
             micros: made.micros,
+            longest: 0,
             date: made.date,
             bytes: made.bytes,
             broken: std::mem::take(&mut self.broken),
             init,
         });
         self.next = self.next.saturating_add(1);
-        while self.listed.len() > self.window || (self.bytes() > MOST_BYTES && self.listed.len() > 1) {
+        while self.is_too_long() || (self.bytes() > MOST_BYTES && self.listed.len() > 1) {
             self.unlist(now);
         }
+        let total = self.listed_micros();
+        self.listed.iter_mut().for_each(|s| s.longest = s.longest.max(total));
         self.expire(now);
+    }
+
+    /// True where the oldest segment is to leave.
+    fn is_too_long(&self) -> bool {
+        let first = self.listed.front().map_or(0, |s| s.micros);
+        let least = self.target.unwrap_or(0).saturating_mul(SHORTEST).saturating_mul(1_000_000);
+        let rest = self.listed_micros().saturating_sub(first);
+        self.listed.len() > LONGEST || (self.listed.len() > self.window && rest >= least)
+    }
+
+    fn listed_micros(&self) -> u64 {
+        self.listed.iter().fold(0, |n, s| n.saturating_add(s.micros))
     }
 
     fn bytes(&self) -> usize {
@@ -167,15 +202,14 @@ impl Shelf {
         all.fold(0, |n, s| n.saturating_add(s.bytes.len()))
     }
 
-    /// Takes the oldest segment off the list; it stays for as long as a list that had it takes to play
+    /// Takes the oldest segment off the list; it stays for its own duration and that of the longest list that had it
     /// (RFC 8216 §6.2.2).
     fn unlist(&mut self, now: Time) {
-        let micros = self.listed.iter().fold(0u64, |n, s| n.saturating_add(s.micros));
         let Some(segment) = self.listed.pop_front() else { return };
         if segment.broken {
             self.discontinuities = self.discontinuities.saturating_add(1);
         }
-        let stay = Duration::from_micros(micros.saturating_add(segment.micros));
+        let stay = Duration::from_micros(segment.longest.saturating_add(segment.micros));
         self.retained.push_back((segment, now.after(stay)));
     }
 
@@ -190,15 +224,14 @@ impl Shelf {
     /// Lets go of what has had its time. False where the whole path can be forgotten.
     pub fn tick(&mut self, now: Time) -> bool {
         self.expire(now);
-        let micros = self.listed.iter().fold(0u64, |n, s| n.saturating_add(s.micros));
-        let stay = Duration::from_micros(micros).saturating_mul(2).saturating_add(AFTERWARDS);
+        let stay = Duration::from_micros(self.listed_micros()).saturating_mul(2).saturating_add(AFTERWARDS);
         self.ended.is_none_or(|at| now.since(at) < stay)
     }
 
-    /// How both playlists begin. Segments are independent as a rule (RFC 8216 §4.3.5.1); once one was not, the
-    /// path makes no such promise any more.
-    fn head(&self) -> String {
-        let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:6\n");
+    /// How both playlists begin, each with the version that its tags need (RFC 8216 §7): EXT-X-MAP needs 6. Segments are
+    /// independent as a rule (§4.3.5.1); once one was not, the path makes no such promise any more.
+    fn head(&self, version: &str) -> String {
+        let mut text = format!("#EXTM3U\n{version}");
         if self.independent {
             text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
         }
@@ -208,7 +241,7 @@ impl Shelf {
     /// The multivariant playlist; `None` before the first segment. `query` goes behind the URI in it.
     pub fn multivariant(&self, query: &str) -> Option<String> {
         self.listed.back()?;
-        let mut text = self.head();
+        let mut text = self.head("");
         text.push_str("#EXT-X-STREAM-INF:");
         let _ =
             write!(text, "BANDWIDTH={},AVERAGE-BANDWIDTH={}", self.rate.declared_peak(), self.rate.average());
@@ -226,11 +259,10 @@ impl Shelf {
     /// The media playlist; `None` before the first segment. `query` goes behind every URI in it.
     pub fn media(&self, query: &str) -> Option<String> {
         let (first, target) = (self.listed.front()?, self.target?);
-        let mut text = self.head();
+        let mut text = self.head("#EXT-X-VERSION:6\n");
         let _ = write!(text, "#EXT-X-TARGETDURATION:{target}\n#EXT-X-MEDIA-SEQUENCE:{}\n", first.number);
-        if self.discontinuities > 0 || self.listed.iter().any(|s| s.broken) {
-            let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities);
-        }
+        // Another publisher may come at any time: players that saw the list without this tag would count from 0.
+        let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities);
         let mut init = None;
         for segment in &self.listed {
             if segment.broken {
@@ -257,13 +289,15 @@ impl Shelf {
     }
 
     /// A segment or an initialisation section by its name.
-    pub fn file(&self, name: &str) -> Option<Bytes> {
+    pub fn file(&self, name: &str) -> Option<File> {
         if let Some(number) = name.strip_suffix(".m4s") {
             let number = numeral(number)?;
-            return self.segments().find(|s| s.number == number).map(|s| s.bytes.clone());
+            let segment = self.segments().find(|s| s.number == number)?;
+            return Some(File { bytes: segment.bytes.clone(), sound: segment.init.sound });
         }
         let number = numeral(name.strip_prefix("init-")?.strip_suffix(".mp4")?)?;
-        self.segments().find(|s| s.init.name == number).map(|s| s.init.bytes.clone())
+        let Init { bytes, sound, .. } = &*self.segments().find(|s| s.init.name == number)?.init;
+        Some(File { bytes: bytes.clone(), sound: *sound })
     }
 }
 
@@ -274,14 +308,30 @@ fn numeral(text: &str) -> Option<u64> {
 }
 
 impl Measured {
-    fn add(&mut self, bytes: &Bytes, micros: u64) {
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+    /// Takes a segment. The peak is that of any run of segments that last half a target duration to one and a half
+    /// (RFC 8216 §4.3.4.2).
+    fn add(&mut self, bytes: u64, micros: u64, target: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
         self.micros = self.micros.saturating_add(micros);
-        self.peak = self.peak.max(rate(bytes.len() as u64, micros));
+        self.latest.push_back((bytes, micros));
+        let half = target.saturating_mul(500_000);
+        let (mut run, mut lasts, mut used) = (0u64, 0u64, 0usize);
+        for (bytes, micros) in self.latest.iter().rev() {
+            (run, lasts) = (run.saturating_add(*bytes), lasts.saturating_add(*micros));
+            if lasts > half.saturating_mul(3) && used > 0 {
+                break;
+            }
+            used = used.saturating_add(1);
+            if lasts >= half {
+                self.peak = self.peak.max(rate(run, lasts));
+            }
+        }
+        self.latest.drain(..self.latest.len().saturating_sub(used));
     }
 
     fn declared_peak(&self) -> u64 {
-        self.peak.saturating_mul(HEADROOM.saturating_add(100)).div_euclid(100).max(1)
+        let peak = if self.peak > 0 { self.peak } else { self.average() };
+        peak.saturating_mul(HEADROOM.saturating_add(100)).div_euclid(100).max(1)
     }
 
     fn average(&self) -> u64 {

@@ -15,7 +15,11 @@ pub enum Wanted {
 
 /// Reads a Range header for a file of `length` bytes. Several ranges at once may be answered with all (§14.2).
 pub fn wanted(header: Option<&str>, length: usize) -> Wanted {
-    let Some(spec) = header.and_then(|h| h.trim().strip_prefix("bytes=")) else { return Wanted::All };
+    // Names of units have no case (§14.1).
+    let pair = header.and_then(|h| h.trim().split_once('='));
+    let Some((_, spec)) = pair.filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")) else {
+        return Wanted::All;
+    };
     let Some((first, last)) = spec.split_once('-') else { return Wanted::All };
     let (first, last) = (first.trim(), last.trim());
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -52,6 +56,7 @@ mod tests {
         let of = |header| wanted(Some(header), 1000);
         assert_eq!(wanted(None, 1000), Wanted::All);
         assert_eq!(of("bytes=0-1"), Wanted::Part(0..2));
+        assert_eq!(of("Bytes=0-1"), Wanted::Part(0..2));
         assert_eq!(of("bytes=0-"), Wanted::Part(0..1000));
         assert_eq!(of("bytes=990-5000"), Wanted::Part(990..1000));
         assert_eq!(of("bytes=-188"), Wanted::Part(812..1000));

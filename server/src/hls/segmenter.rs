@@ -9,22 +9,27 @@ use media::mp4::{Fragmenter, carries, init_section, picture_size};
 use media::{Frame, Kind, Track};
 use time::OffsetDateTime;
 
-/// Microseconds beyond the target duration at which a segment is cut before any frame: EXTINF rounded to whole
-/// seconds must not exceed the target (RFC 8216 §4.3.3.1).
+use super::dates::Dates;
+
+/// Microseconds beyond the target duration at which a segment is cut before any frame.
 const GRACE: u64 = 400_000;
+/// Microseconds beyond the target duration that no segment may last: EXTINF rounded to whole seconds must not exceed the
+/// target (RFC 8216 §4.3.3.1).
+const MOST: u64 = 499_000;
+/// Microseconds that a segment may be shorter than configured where a key frame comes.
+const SHAKE: u64 = 60_000;
 /// Microseconds after which a first segment without a second key frame is cut all the same.
 const FIRST: u64 = 12_000_000;
 /// Bytes after which a segment is cut before any frame.
 const LARGEST: usize = 32 << 20;
 /// Frames after which a segment is cut before any frame.
 const MOST_FRAMES: usize = 20_000;
-/// Nanoseconds that the dates may drift from the clock before they are set anew.
-const DRIFT: u128 = 2_000_000_000;
-
 /// Microseconds after which a segment may end early, where the publisher's times jump.
 const EARLY: u64 = 1_000_000;
 /// Microseconds by which times that jump differ from times that only drift.
-const JUMP: u64 = 1_000_000;
+const JUMP: u64 = 200_000;
+/// Microseconds that sound is ahead when pictures stay away rather than come late.
+const AWAY: u64 = 2_000_000;
 
 /// A finished segment.
 #[derive(Debug)]
@@ -84,8 +89,9 @@ pub struct Segmenter {
     broken: bool,
     /// Where the newest key frame stands, in microseconds from the first segment on.
     last_key: u64,
-    /// Where the open segment begins, in dates.
-    date: Option<OffsetDateTime>,
+    /// A change of the sound alone, which waits for a key frame: pictures go on meanwhile.
+    changed: bool,
+    dates: Dates,
     /// Segments that are cut and not finished yet.
     closing: VecDeque<Closing>,
     made: Vec<Made>,
@@ -109,7 +115,8 @@ impl Segmenter {
             offset: None,
             broken: false,
             last_key,
-            date: None,
+            changed: false,
+            dates: Dates::default(),
             closing: VecDeque::new(),
             made,
         }
@@ -122,12 +129,23 @@ impl Segmenter {
             None if track.kind() == Kind::Video => self.tracks.insert(0, Arc::clone(track)),
             None => self.tracks.push(Arc::clone(track)),
         }
-        if self.open.as_mut().is_some_and(|open| open.extend(&self.tracks)) {
-            return;
+        let Some(open) = &mut self.open else { return self.renew() };
+        if open.extend(&self.tracks) {
+            self.changed = false;
+        } else if track.kind() == Kind::Audio && open.has_video() && self.begun {
+            self.changed = true;
+        } else {
+            self.renew();
         }
+    }
+
+    /// Ends the open segment, and begins anew with the tracks as they are.
+    fn renew(&mut self) {
         self.cut(None);
+        self.finished();
         (self.open, self.begun, self.opening) = (Fragmenter::new(&self.tracks), false, None);
-        (self.offset, self.broken) = (None, false);
+        (self.offset, self.broken, self.changed) = (None, false, false);
+        self.dates.renew();
     }
 
     /// True where tracks are known and none of them can be carried.
@@ -137,47 +155,86 @@ impl Segmenter {
 
     /// Takes a frame that became live at `now`.
     pub fn frame(&mut self, frame: &Frame, now: OffsetDateTime) {
-        let Some(open) = &mut self.open else { return };
+        self.dates.at(now);
         let picture = frame.track.kind() == Kind::Video;
-        if !carries(&frame.track) {
+        if self.changed && picture && frame.key {
+            self.renew();
+        }
+        let Some(open) = &mut self.open else { return };
+        if !open.holds(frame) {
             return;
         }
-        let start = if open.has_video() { picture && frame.key } else { true };
+        let leads = picture || !open.has_video();
+        let start = leads && (frame.key || !picture);
         if !self.begun && !start {
             return;
         }
+        let most = self.target.filter(|_| self.begun).map(|target| target.saturating_add(MOST));
+        if most.is_some_and(|most| open.gap_before(frame) > JUMP && open.length_before(frame) > most) {
+            // Nothing came for a while, and the segment cannot last for so long.
+            open.skip(frame);
+        }
         let offset = open.offset(frame);
         let jumped = start && self.offset.zip(offset).is_some_and(|(old, new)| old.abs_diff(new) > JUMP);
-        if self.begun {
-            let length = open.length_before(frame);
-            let limit = self.target.map_or(FIRST, |target| target.saturating_add(GRACE));
-            let full = open.held_bytes() >= LARGEST || open.held() >= MOST_FRAMES;
-            let at = self.end.saturating_add(length);
-            let mut due = length >= limit || full;
-            if start {
-                // Rather a short segment than one that has to be cut between key frames.
-                let group = at.saturating_sub(std::mem::replace(&mut self.last_key, at));
-                let next = length.saturating_add(group);
-                due |= jumped && length >= EARLY.min(self.least);
-                due |= length >= self.least || (picture && self.target.is_some() && next > limit);
-            }
-            if due {
-                self.cut(Some(frame));
-            }
+        if self.begun && !leads {
+            self.cut_without_pictures(frame);
+        } else if self.begun && self.is_due(frame, start, jumped) {
+            self.cut(Some(frame));
         }
+        let Some(open) = &mut self.open else { return };
         self.begun = true;
-        if start && open_is_empty(self.open.as_ref()) {
-            (self.offset, self.broken) = (offset, jumped);
+        if start && open.is_fresh() {
+            (self.offset, self.broken) = (offset, self.broken | jumped);
         }
-        // The dates go on by the media's own time, unless that has left the clock behind or run ahead of it.
-        let date = self.date.get_or_insert(now);
-        if open_is_empty(self.open.as_ref())
-            && now.unix_timestamp_nanos().abs_diff(date.unix_timestamp_nanos()) > DRIFT
-        {
-            *date = now;
+        if open.is_fresh() {
+            self.dates.begin(jumped);
         }
+        open.push(frame);
+        self.finished();
+    }
+
+    /// True where the open segment ends before a frame of the leading track.
+    fn is_due(&mut self, frame: &Frame, start: bool, jumped: bool) -> bool {
+        let Some(open) = &self.open else { return false };
+        let length = open.length_before(frame);
+        let limit = self.target.map_or(FIRST, |target| target.saturating_add(GRACE));
+        let most = self.target.map_or(u64::MAX, |target| target.saturating_add(MOST));
+        let full = open.held_bytes() >= LARGEST || open.held() >= MOST_FRAMES;
+        let mut due = length >= limit || length.saturating_add(open.lasts(frame)) > most || full;
+        if start {
+            // Rather a short segment than one that has to be cut between key frames.
+            let at = self.end.saturating_add(length);
+            let group = at.saturating_sub(std::mem::replace(&mut self.last_key, at));
+            due |= jumped && length >= EARLY.min(self.least);
+            due |= length >= self.least;
+            if frame.track.kind() == Kind::Video {
+                // Times that shake do not make two groups of one segment.
+                due |= length.saturating_add(SHAKE) >= self.least;
+                due |= self.target.is_some() && length.saturating_add(group) > limit;
+            }
+        }
+        due
+    }
+
+    /// Where sound goes on and pictures stay away, segments do not wait for them.
+    fn cut_without_pictures(&mut self, sound: &Frame) {
+        let Some(open) = &self.open else { return };
+        let (length, pictures) = (open.length_before(sound), open.length_of_pictures().unwrap_or(0));
+        let target = self.target.unwrap_or(FIRST);
+        if length >= target.saturating_add(GRACE) && length.saturating_sub(pictures) >= AWAY {
+            self.cut_after(target.max(pictures));
+        }
+    }
+
+    /// True where a segment was cut and waits for its last sound.
+    pub fn is_waiting(&self) -> bool {
+        self.open.as_ref().is_some_and(Fragmenter::is_waiting)
+    }
+
+    /// Nothing came for a while: a segment that waits is finished as it is.
+    pub fn give_up(&mut self) {
         if let Some(open) = &mut self.open {
-            open.push(frame);
+            open.give_up();
         }
         self.finished();
     }
@@ -185,6 +242,7 @@ impl Segmenter {
     /// The publisher has left: what is held becomes the last segment.
     pub fn finish(&mut self) {
         self.cut(None);
+        self.finished();
         self.open = None;
     }
 
@@ -199,23 +257,31 @@ impl Segmenter {
     }
 
     fn cut(&mut self, next: Option<&Frame>) {
-        let Some(open) = &mut self.open else { return };
-        let Some(duration) = open.cut(next) else { return self.finished() };
+        let duration = self.open.as_mut().and_then(|open| open.cut(next));
+        self.close(duration);
+    }
+
+    fn cut_after(&mut self, length: u64) {
+        let duration = self.open.as_mut().and_then(|open| open.cut_after(length));
+        self.close(duration);
+    }
+
+    /// Notes what is to be known of a segment that was cut.
+    fn close(&mut self, duration: Option<u64>) {
+        let (Some(open), Some(duration)) = (&self.open, duration) else { return };
         let tracks = open.tracks();
-        let opening = Bytes::from(init_section(&tracks, &[]).0);
+        let opening = Bytes::from(init_section(&tracks));
         let news = self.opening.as_ref() != Some(&opening);
         if news {
             self.opening = Some(opening.clone());
         }
         self.end = self.end.saturating_add(duration);
-        let date = self.date.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let step = time::Duration::microseconds(i64::try_from(duration).unwrap_or(i64::MAX));
-        self.date = date.checked_add(step);
+        let (date, broken) = self.dates.end(duration);
         self.closing.push_back(Closing {
             opening: news.then_some(opening),
             size: tracks.iter().find_map(|t| picture_size(t)),
-            date: millisecond(date),
-            broken: std::mem::take(&mut self.broken),
+            date,
+            broken: std::mem::take(&mut self.broken) | broken,
         });
         self.finished();
     }
@@ -236,12 +302,4 @@ impl Segmenter {
             });
         }
     }
-}
-
-fn open_is_empty(open: Option<&Fragmenter>) -> bool {
-    open.is_some_and(Fragmenter::is_fresh)
-}
-
-fn millisecond(date: OffsetDateTime) -> OffsetDateTime {
-    date.replace_nanosecond(u32::from(date.millisecond()).saturating_mul(1_000_000)).unwrap_or(date)
 }

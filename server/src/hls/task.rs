@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::Live;
 use super::segmenter::Segmenter;
 use crate::hub::{Taken, Took, Viewer};
 use crate::shared::Shared;
+
+/// How long a segment waits for its last sound where nothing comes.
+const SOUND: Duration = Duration::from_millis(300);
 
 /// Cuts what `viewer` sees until its publisher leaves. Returns at once; the work goes on in a task of its own.
 pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) {
@@ -67,6 +72,11 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
             Took::Ended => {
                 drop(viewer);
                 return wait(&live, publisher, &shared).await;
+            }
+            Took::All if segmenter.is_waiting() => {
+                if timeout(SOUND, viewer.ready()).await.is_err() {
+                    segmenter.give_up();
+                }
             }
             Took::All => viewer.ready().await,
             Took::Some | Took::Began => tokio::task::yield_now().await,

@@ -17,10 +17,10 @@ use super::viewers::{Asker, Viewers, Visit, is_name};
 use super::{Hls, Live};
 use crate::registry::Registry;
 
-const LEAST: Duration = Duration::from_secs(2);
-const START: i64 = 1_700_000_000;
+pub(super) const LEAST: Duration = Duration::from_secs(2);
+pub(super) const START: i64 = 1_700_000_000;
 
-fn track(codec: Codec, config: Vec<u8>) -> Arc<Track> {
+pub(super) fn track(codec: Codec, config: Vec<u8>) -> Arc<Track> {
     Arc::new(Track {
         codec,
         config: Bytes::from(config),
@@ -31,7 +31,7 @@ fn track(codec: Codec, config: Vec<u8>) -> Arc<Track> {
 }
 
 /// A 320x180 picture's configuration, at a level of its own so that it can change.
-fn video(level: u8) -> Arc<Track> {
+pub(super) fn video(level: u8) -> Arc<Track> {
     let sps = [
         0x67, 0x4d, 0x40, level, 0xec, 0xa0, 0xa0, 0xcf, 0xcf, 0x80, 0x88, 0, 0, 3, 0, 8, 0, 0, 3, 1, 0x90,
         0x78, 0xa1, 0x4c, 0xb0,
@@ -39,25 +39,25 @@ fn video(level: u8) -> Arc<Track> {
     track(Codec::H264, wire::codec::avc::encode(&[&sps], &[&[0x68, 0xeb, 0xe3, 0xcb, 0x20]]).unwrap())
 }
 
-fn audio() -> Arc<Track> {
+pub(super) fn audio() -> Arc<Track> {
     track(Codec::Aac, vec![0x11, 0x90])
 }
 
-fn at(ms: i64) -> OffsetDateTime {
+pub(super) fn at(ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(START) * 1_000_000_000 + i128::from(ms) * 1_000_000)
         .unwrap()
 }
 
 /// A publisher, its segmenter and its shelf on virtual time.
-struct Stage {
-    segmenter: Segmenter,
-    shelf: Shelf,
-    video: Arc<Track>,
-    audio: Arc<Track>,
+pub(super) struct Stage {
+    pub segmenter: Segmenter,
+    pub shelf: Shelf,
+    pub video: Arc<Track>,
+    pub audio: Arc<Track>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut shelf = Shelf::new(6, START as u64);
         shelf.begin();
         let (video, audio) = (video(0x0d), audio());
@@ -66,16 +66,16 @@ impl Stage {
         stage
     }
 
-    fn announce(&mut self) {
+    pub fn announce(&mut self) {
         self.segmenter.track(&self.video);
         self.segmenter.track(&self.audio);
     }
 
-    fn end(&mut self, now: i64) {
+    pub fn end(&mut self, now: i64) {
         self.shelf.end(self.shelf.publishers(), Time::from_millis(now as u64));
     }
 
-    fn republish(&mut self, now: i64) {
+    pub fn republish(&mut self, now: i64) {
         self.segmenter.finish();
         self.shelve(now);
         self.end(now);
@@ -84,7 +84,7 @@ impl Stage {
         self.announce();
     }
 
-    fn shelve(&mut self, now: i64) {
+    pub fn shelve(&mut self, now: i64) {
         for made in self.segmenter.take() {
             self.shelf.add(made, 2, Time::from_millis(now as u64));
         }
@@ -92,7 +92,7 @@ impl Stage {
     }
 
     /// A picture and the audio beside it, at a publisher's time, as it arrives at `now`.
-    fn picture(&mut self, time: i64, key: bool, now: i64) {
+    pub fn picture(&mut self, time: i64, key: bool, now: i64) {
         let payload = Bytes::from(vec![1; if key { 4000 } else { 400 }]);
         let frame = Frame { track: Arc::clone(&self.video), dts: time, pts: time + 40, key, payload };
         self.segmenter.frame(&frame, at(now));
@@ -102,33 +102,33 @@ impl Stage {
         self.shelve(now);
     }
 
-    fn list(&self) -> List {
+    pub fn list(&self) -> List {
         List::read(&self.shelf.media("?session=x").unwrap())
     }
 }
 
 /// A media playlist, as its lines say.
 #[derive(Debug, Default)]
-struct List {
-    target: u64,
-    first: u64,
-    discontinuities: u64,
-    ended: bool,
-    independent: bool,
-    segments: Vec<Listed>,
+pub(super) struct List {
+    pub target: u64,
+    pub first: u64,
+    pub discontinuities: u64,
+    pub ended: bool,
+    pub independent: bool,
+    pub segments: Vec<Listed>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Listed {
-    uri: String,
-    seconds: f64,
-    date: String,
-    broken: bool,
-    map: Option<String>,
+pub(super) struct Listed {
+    pub uri: String,
+    pub seconds: f64,
+    pub date: String,
+    pub broken: bool,
+    pub map: Option<String>,
 }
 
 impl List {
-    fn read(text: &str) -> Self {
+    pub fn read(text: &str) -> Self {
         let mut list = Self::default();
         let mut open = Listed::default();
         for line in lines(text.as_bytes()) {
@@ -316,6 +316,11 @@ fn sbr_that_only_the_frames_tell_of_is_in_the_codecs() {
         assert!(made.len() > 3);
         assert!(made.iter().all(|m| m.about.codecs == want), "{want}: {:?}", made[0].about);
         assert_eq!(made.iter().filter(|m| m.opening.is_some()).count(), 1);
+        let opening = made[0].opening.clone().unwrap();
+        let mut told =
+            media::mp4::Demuxer::open(Bytes::from([&opening[..], &made[0].bytes[..]].concat())).unwrap();
+        let told = told.next().unwrap().unwrap().track;
+        assert_eq!(media::mp4::codec_string(&told).as_deref(), Some(want), "{:02x?}", told.config);
     }
 }
 
@@ -343,7 +348,7 @@ fn the_multivariant_playlist_tells_the_truth() {
         .segments
         .iter()
         .map(|s| {
-            (stage.shelf.file(s.uri.split('?').next().unwrap()).unwrap().len() as f64 * 8.0 / s.seconds)
+            (stage.shelf.file(s.uri.split('?').next().unwrap()).unwrap().bytes.len() as f64 * 8.0 / s.seconds)
                 .ceil() as u64
         })
         .collect();
@@ -354,7 +359,7 @@ fn the_multivariant_playlist_tells_the_truth() {
     );
     assert!(text.ends_with("\nstream.m3u8?session=abc\n"));
     let init = stage.shelf.file(&format!("init-{START}.mp4")).unwrap();
-    assert_eq!(&init[4..8], b"ftyp");
+    assert_eq!(&init.bytes[4..8], b"ftyp");
     for nothing in ["init-0.mp4", "0.m4s", "+1.m4s", "01.m4s", "x", "../a", ""] {
         assert!(stage.shelf.file(nothing).is_none(), "{nothing}");
     }

@@ -8,6 +8,8 @@ use media::{Frame, Kind, Track};
 use wire::flv::file::{Header, encode_tag};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 
+use ::session::Time;
+
 use super::step::Step;
 
 /// Milliseconds of media that are written at once.
@@ -26,7 +28,7 @@ const DURATION_AT: u64 = 9 + 4 + 11 + 29;
 #[derive(Debug)]
 pub struct Flv {
     tracks: Vec<Arc<Track>>,
-    begun: bool,
+    begun: Option<Time>,
     opened: bool,
     out: Vec<u8>,
     /// What is added to times, now and before the last jump, in milliseconds.
@@ -39,25 +41,25 @@ pub struct Flv {
 impl Flv {
     pub fn new(tracks: &[Arc<Track>]) -> Self {
         let (out, offset) = (Vec::new(), None);
-        Self { tracks: tracks.to_vec(), begun: false, opened: false, out, offset, last: 0, written: 0 }
+        Self { tracks: tracks.to_vec(), begun: None, opened: false, out, offset, last: 0, written: 0 }
     }
 
     /// Takes over a changed list of tracks where nothing was written of them.
     pub fn extend(&mut self, tracks: &[Arc<Track>]) -> bool {
-        if !self.begun {
+        if self.begun.is_none() {
             self.tracks = tracks.to_vec();
         }
         self.tracks == tracks
     }
 
-    pub fn frame(&mut self, frame: &Frame, steps: &mut Vec<Step>) {
+    pub fn frame(&mut self, frame: &Frame, now: Time, steps: &mut Vec<Step>) {
         let video = frame.track.kind() == Kind::Video;
-        if !self.begun {
+        if self.begun.is_none() {
             let awaited = self.tracks.iter().any(|t| t.kind() == Kind::Video);
             if awaited && !(video && frame.key) {
                 return;
             }
-            self.begin();
+            self.begin(now);
         }
         let Some(time) = self.place(frame.dts_ms()) else { return };
         let kind = if video { TAG_VIDEO } else { TAG_AUDIO };
@@ -78,8 +80,8 @@ impl Flv {
         }
     }
 
-    fn begin(&mut self) {
-        self.begun = true;
+    fn begin(&mut self, now: Time) {
+        self.begun = Some(now);
         let has = |kind| self.tracks.iter().any(|t| t.kind() == kind);
         Header::encode(has(Kind::Audio), has(Kind::Video), &mut self.out);
         let _ = encode_tag(TAG_SCRIPT, 0, &[METADATA], &mut self.out);
@@ -109,7 +111,7 @@ impl Flv {
             return;
         }
         if !std::mem::replace(&mut self.opened, true) {
-            steps.push(Step::Open("flv", self.tracks.clone()));
+            steps.push(Step::Open("flv", self.tracks.clone(), self.begun.unwrap_or_default()));
         }
         self.written = self.last;
         let seconds = self.last as f64 / 1000.0;

@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use media::mp4::{Fragment, Fragmenter, Lengths, carries, init_section};
+use media::mp4::{Fragment, Fragmenter, Lengths, carries, file_head};
 use media::{Frame, Kind, Track};
+
+use ::session::Time;
 
 use super::flv::Flv;
 use super::step::Step;
@@ -17,6 +19,8 @@ use super::step::Step;
 /// Microseconds between key frames that end a fragment, and between any frames that do.
 const KEY: u64 = 1_000_000;
 const ANY: u64 = 2_000_000;
+/// And before sound, where pictures stay away.
+const AWAY: u64 = 4_000_000;
 /// Bytes after which a fragment ends.
 const LARGEST: usize = 8 << 20;
 /// Audio frames that wait for the first picture: at 48 kHz more than ten seconds.
@@ -25,8 +29,11 @@ const EARLY: usize = 512;
 /// One stream's recording.
 #[derive(Debug, Default)]
 pub struct Session {
+    now: Time,
     tracks: Vec<Arc<Track>>,
     open: Option<Open>,
+    /// The file that follows from the next key frame on, where only the sound has changed.
+    next: Option<Mp4>,
     steps: Vec<Step>,
 }
 
@@ -45,11 +52,16 @@ struct Mp4 {
     edits: Option<Vec<u64>>,
     /// Where the file says how long it is, once it is begun.
     lengths: Option<Lengths>,
-    begun: bool,
+    begun: Option<Time>,
     early: VecDeque<Frame>,
 }
 
 impl Session {
+    /// What time it is from now on.
+    pub fn at(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// A track begins, or its configuration changes.
     pub fn track(&mut self, track: &Arc<Track>) {
         match self.tracks.iter_mut().find(|t| t.kind() == track.kind()) {
@@ -64,6 +76,17 @@ impl Session {
             None => false,
         };
         if goes_on {
+            self.next = None;
+            return;
+        }
+        if let Some(Open::Mp4(mp4)) = &self.open
+            && fits
+            && track.kind() == Kind::Audio
+            && mp4.begun.is_some()
+            && mp4.fragmenter.has_video()
+        {
+            // A file begins with a key frame: until then pictures go on in this one.
+            self.next = Fragmenter::new(&self.tracks).map(Mp4::new);
             return;
         }
         self.finish();
@@ -76,15 +99,27 @@ impl Session {
 
     /// Takes a frame.
     pub fn frame(&mut self, frame: &Frame) {
+        if let Some(mut next) = self.next.take() {
+            if frame.key && frame.track.kind() == Kind::Video {
+                self.finish();
+                self.open = Some(Open::Mp4(next));
+            } else {
+                if frame.track.kind() == Kind::Audio {
+                    next.frame(frame, self.now, &mut self.steps);
+                }
+                self.next = Some(next);
+            }
+        }
         match &mut self.open {
             None => {}
-            Some(Open::Flv(flv)) => flv.frame(frame, &mut self.steps),
-            Some(Open::Mp4(mp4)) => mp4.frame(frame, &mut self.steps),
+            Some(Open::Flv(flv)) => flv.frame(frame, self.now, &mut self.steps),
+            Some(Open::Mp4(mp4)) => mp4.frame(frame, self.now, &mut self.steps),
         }
     }
 
     /// The stream is over, or recording it is.
     pub fn finish(&mut self) {
+        self.next = None;
         match self.open.take() {
             Some(Open::Mp4(mp4)) => mp4.finish(&mut self.steps),
             Some(Open::Flv(flv)) => flv.finish(&mut self.steps),
@@ -100,12 +135,13 @@ impl Session {
 
 impl Mp4 {
     fn new(fragmenter: Fragmenter) -> Self {
-        Self { fragmenter, edits: None, lengths: None, begun: false, early: VecDeque::new() }
+        Self { fragmenter, edits: None, lengths: None, begun: None, early: VecDeque::new() }
     }
 
-    fn frame(&mut self, frame: &Frame, steps: &mut Vec<Step>) {
-        let key = frame.key && (frame.track.kind() == Kind::Video || !self.fragmenter.has_video());
-        if !self.begun && !key {
+    fn frame(&mut self, frame: &Frame, now: Time, steps: &mut Vec<Step>) {
+        let leads = frame.track.kind() == Kind::Video || !self.fragmenter.has_video();
+        let key = frame.key && leads;
+        if self.begun.is_none() && !key {
             if frame.track.kind() == Kind::Audio {
                 if self.early.len() >= EARLY {
                     self.early.pop_front();
@@ -117,9 +153,11 @@ impl Mp4 {
         // A picture may come later than sound of the same time; only what was before it has no place here.
         let mut early = std::mem::take(&mut self.early);
         early.retain(|sound| sound.dts_ms() >= frame.dts_ms());
-        let length = if self.begun { self.fragmenter.length_before(frame) } else { 0 };
-        self.begun = true;
-        if length >= ANY || (key && length >= KEY) || self.fragmenter.held_bytes() >= LARGEST {
+        let length = self.begun.map_or(0, |_| self.fragmenter.length_before(frame));
+        self.begun.get_or_insert(now);
+        // Sound does not cut pictures short, unless those stay away.
+        let any = if leads { ANY } else { AWAY };
+        if length >= any || (key && length >= KEY) || self.fragmenter.held_bytes() >= LARGEST {
             self.cut(Some(frame));
         }
         self.fragmenter.push(frame);
@@ -147,10 +185,10 @@ impl Mp4 {
             let mut bytes = Vec::with_capacity(data.len().saturating_add(2));
             if self.lengths.is_none() {
                 let tracks = self.fragmenter.tracks();
-                let (init, places) = init_section(&tracks, self.edits.as_deref().unwrap_or_default());
-                bytes.push(Bytes::from(init));
+                let (head, places) = file_head(&tracks, self.edits.as_deref().unwrap_or_default());
+                bytes.push(Bytes::from(head));
                 self.lengths = Some(places);
-                steps.push(Step::Open("mp4", tracks));
+                steps.push(Step::Open("mp4", tracks, self.begun.unwrap_or_default()));
             }
             bytes.push(head);
             bytes.extend(data);

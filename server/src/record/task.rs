@@ -60,6 +60,7 @@ async fn record(
     let mut session = Session::default();
     loop {
         let (taken, took) = viewer.media();
+        session.at(shared.clock.now());
         for taken in taken {
             match taken {
                 Taken::Track(track) => session.track(&track),

@@ -40,7 +40,7 @@ impl Disk {
     fn take(&mut self, session: &mut Session) {
         for step in session.take() {
             match step {
-                Step::Open(extension, _) => self.files.push((extension, Vec::new(), 0)),
+                Step::Open(extension, ..) => self.files.push((extension, Vec::new(), 0)),
                 Step::Write(pieces, micros, patches) => {
                     let (_, file, length) = self.files.last_mut().unwrap();
                     let before = file.len();

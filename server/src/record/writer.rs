@@ -137,7 +137,7 @@ struct Open {
 impl Scribe {
     fn run(mut self, mut orders: Receiver<Order>) {
         while let Some(order) = orders.blocking_recv() {
-            if let Err(error) = self.step(order.step, order.time) {
+            if let Err(error) = self.step(order.step) {
                 self.give_up(&error, order.time);
                 return;
             }
@@ -145,20 +145,20 @@ impl Scribe {
         self.close();
     }
 
-    fn step(&mut self, step: Step, time: Time) -> io::Result<()> {
+    fn step(&mut self, step: Step) -> io::Result<()> {
         match step {
-            Step::Open(extension, tracks) => {
+            Step::Open(extension, tracks, started) => {
                 self.close();
                 self.files = self.files.saturating_add(1);
                 if self.files > MOST_FILES {
                     return Err(io::Error::other("the codecs change too often"));
                 }
                 std::fs::create_dir_all(&self.directory)?;
-                let (file, name) = self.create(extension, time)?;
+                let (file, name) = self.create(extension, started)?;
                 let entry = Entry {
                     path: Arc::clone(&self.path),
                     file: name.clone(),
-                    started: time,
+                    started,
                     micros: 0,
                     bytes: 0,
                     tracks,

@@ -7,6 +7,8 @@ use super::entry::VIDEO_TIMESCALE;
 
 /// Distances that are told apart at most.
 const MOST: usize = 256;
+/// Distances from which on they say more than the most common one.
+const ENOUGH: u64 = 24;
 /// Frame rates in use, as fractions: a measured one that is this near to one of them is meant to be it.
 const USUAL: [(u32, u32); 12] = [
     (24_000, 1001),
@@ -41,6 +43,16 @@ impl Cadence {
         }
     }
 
+    /// The distance that half of `all` are below.
+    fn middle(&self, all: u64) -> i64 {
+        let mut below = 0u64;
+        let middle = self.steps.iter().find(|(_, count)| {
+            below = below.saturating_add(**count);
+            below.saturating_mul(2) >= all
+        });
+        middle.map_or(0, |(step, _)| *step)
+    }
+
     /// Pictures per second: the `nominal` rate that the configuration states, unless the pictures contradict it, else
     /// that of their most common distance. Gaps and pauses do not count. `None` where nothing is known.
     pub fn rate(&self, nominal: Option<f64>) -> Option<f64> {
@@ -48,7 +60,14 @@ impl Cadence {
         let Some((common, _)) = most else { return nominal };
         // Times of whole milliseconds lie to both sides of the true distance.
         let slack = i64::from(VIDEO_TIMESCALE.div_euclid(1000));
-        let (from, to) = (common.saturating_sub(slack), common.saturating_add(slack));
+        let (mut from, mut to) = (common.saturating_sub(slack), common.saturating_add(slack));
+        let all = self.steps.values().fold(0u64, |n, count| n.saturating_add(*count));
+        let there = self.steps.range(from..=to).fold(0u64, |n, (_, count)| n.saturating_add(*count));
+        if all >= ENOUGH && there.saturating_mul(2) < all {
+            // Times of a clock that shakes: the middle one, and what lies around it.
+            let middle = self.middle(all);
+            (from, to) = (middle.div_euclid(2), middle.saturating_mul(3).div_euclid(2));
+        }
         let (mut ticks, mut pictures) = (0.0, 0.0);
         for (step, count) in self.steps.range(from..=to) {
             // Both numbers are far below 2^52.
@@ -94,6 +113,18 @@ mod tests {
             assert_eq!(of((0..240).map(|n| n * 1000 * denominator / numerator), None), want);
         }
         assert_eq!(of((0..50).map(|n| n * 80), None), "12.500", "no usual rate");
+    }
+
+    #[test]
+    fn a_clock_that_shakes_does_not_change_the_rate() {
+        let mut seed = 1u64;
+        let mut shaken = |n: i64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            n * 40 + i64::try_from(seed >> 59).unwrap() - 16
+        };
+        assert_eq!(of((0..500).map(&mut shaken), Some(25.0)), "25.000");
+        let measured: f64 = of((0..500).map(&mut shaken), None).parse().unwrap();
+        assert!((measured - 25.0).abs() < 0.5, "{measured}");
     }
 
     #[test]

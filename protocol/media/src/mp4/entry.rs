@@ -1,10 +1,15 @@
 //! What MP4 and HLS say of a track: its sample entry, its timescale, its codec string.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use wire::Cursor;
 use wire::codec::aac::{AudioSpecificConfig, sbr};
 use wire::codec::{avc, hevc};
 use wire::mp4::Writer;
 
+use crate::clock::rescale;
+use crate::describe::describe;
 use crate::frame::{Codec, Track};
 
 /// Ticks per second of video: an exact multiple of a millisecond, and the clock of RTP.
@@ -140,13 +145,31 @@ fn aac(config: &[u8]) -> Option<Entry> {
         (_, Some(true)) => 5,
         _ => record.object_type,
     };
+    let sbr = record.sbr == Some(true) && record.object_type != 42;
+    // The rate that is heard, also where only the frames may tell of SBR: it counts the core's samples as well.
+    let rate = match record.extension_frequency {
+        Some(rate) if sbr => rate,
+        _ if record.may_hide_sbr() => record.frequency.saturating_mul(2),
+        _ => record.frequency,
+    };
+    let core = AudioSpecificConfig { sbr: None, ..record.clone() }.frame_samples();
+    let frame = rescale(i64::from(core), record.frequency, rate);
     (record.frequency > 0).then(|| Entry {
-        timescale: record.frequency,
-        frame: Some(record.frame_samples()),
+        timescale: rate,
+        frame: u32::try_from(frame).ok(),
         size: None,
-        sound: Some((description.channels.map_or(2, u16::from), record.frequency)),
+        sound: Some((description.channels.map_or(2, u16::from), description.sample_rate)),
         codecs: format!("mp4a.40.{object}"),
         frame_rate: None,
         may_hide_sbr: record.may_hide_sbr(),
     })
+}
+
+/// An AAC track with a configuration that tells of the SBR and PS that its frames were found to carry: in MP4 they are
+/// to be signalled. `None` where they carry none.
+pub(super) fn with_sbr(track: &Track, found: sbr::Hint) -> Option<Arc<Track>> {
+    let record = AudioSpecificConfig::decode(&mut Cursor::new(&track.config)).ok()?;
+    let config = Bytes::from(record.encode_with_sbr(found.ps).filter(|_| found.sbr)?);
+    let description = describe(track.codec, &config, track.flv_flags);
+    Some(Arc::new(Track { config, description, ..track.clone() }))
 }

@@ -1,33 +1,26 @@
 //! Frames to fragments: one timeline for all tracks that begins at 0 and never runs backwards.
 //!
 //! A frame lasts until the decoding time of its successor, the last one of all as long as the codec says or else as long
-//! as the one before. A fragment that is cut before a picture waits until the sound's successor tells how long its last
-//! sound lasts, so that fragments join to the tick. Where a publisher's times jump (forward by more than [`FORWARD`], back by more than
-//! [`BACK`]), the timeline goes on as if nothing had happened: the jump is taken out, from every track alike, so that
-//! a camera that dreams of another day for one frame costs nothing but that. Steps back that are smaller are flattened.
+//! as the one before. A fragment ends at one time for all tracks: sound that came too early for it is kept for the next,
+//! and sound that is still to come is waited for, so that fragments join to the tick. Where a publisher's times jump (by more than
+//! ten seconds beyond all that came, or back by more than one), the timeline goes on as if nothing had happened: the jump is taken
+//! out, from every track alike, so that a camera that dreams of another day for one frame costs nothing but that. Steps
+//! back that are smaller are flattened.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wire::codec::aac::sbr::Probe;
-use wire::mp4::write::{Part, Sample, fragment_head};
 
-use super::cadence::Cadence;
-use super::entry::Entry;
+use super::lane::{Lane, MICROS, Others};
+use super::waiting::Waiting;
 use crate::clock::rescale;
 use crate::frame::{Frame, Kind, Track};
 
-/// Microseconds a track's time may advance from one frame to the next.
-const FORWARD: i64 = 10_000_000;
-/// Microseconds a track's time may step back from one frame to the next.
-const BACK: i64 = 1_000_000;
-/// Microseconds per second.
-const MICROS: u32 = 1_000_000;
-/// Microseconds a frame lasts of which nothing is known.
-const UNKNOWN: i64 = 40_000;
-/// Microseconds behind the expected end of a track's last frame in which its successor is waited for.
-const SUCCESSOR: i64 = 200_000;
+/// Microseconds of timeline beyond a fragment's end in which its sound is waited for.
+const LATE: i64 = 1_000_000;
+/// Microseconds that sound may lie behind and still be waited for.
+const ABSENT: i64 = 1_500_000;
 
 /// Collects frames, and cuts them into fragments.
 #[derive(Debug)]
@@ -39,22 +32,8 @@ pub struct Fragmenter {
     fresh: bool,
     /// Where the open fragment begins on the timeline, in microseconds.
     start: i64,
-    /// Largest end of any sample that was cut, in microseconds.
-    end: i64,
     waiting: Option<Waiting>,
     done: VecDeque<Fragment>,
-}
-
-/// A fragment that was cut before it is known how long its last sound lasts.
-#[derive(Debug)]
-struct Waiting {
-    fragment: Fragment,
-    parts: Vec<Part>,
-    lane: usize,
-    /// When its last sound was decoded, in ticks.
-    last: i64,
-    /// Until where the timeline may come before it is given up, in microseconds.
-    until: i64,
 }
 
 /// A moof, the head of its mdat, and the data behind it.
@@ -105,45 +84,6 @@ impl Fragment {
     }
 }
 
-#[derive(Debug)]
-struct Lane {
-    track: Arc<Track>,
-    entry: Entry,
-    /// Microseconds that are added to the frames' times.
-    offset: Option<i64>,
-    /// The frame before, in microseconds of its own time.
-    raw: i64,
-    /// Decoding time at which the next frame is expected, and that of the last frame, in ticks.
-    expected: i64,
-    last: Option<i64>,
-    /// Ticks between the last two frames.
-    step: i64,
-    /// Ticks that come off the decoding times that are written.
-    shift: i64,
-    /// Where what was cut begins and ends, in ticks.
-    cut: Option<(i64, i64)>,
-    held: Vec<Held>,
-    cadence: Cadence,
-    /// Looks for SBR that the configuration does not tell of.
-    probe: Probe,
-}
-
-/// What one track has to know of all.
-#[derive(Default)]
-struct Others {
-    offsets: [Option<i64>; 4],
-    /// The latest end of any track so far, in microseconds.
-    now: Option<i64>,
-}
-
-#[derive(Debug)]
-struct Held {
-    dts: i64,
-    pts: i64,
-    key: bool,
-    payload: Bytes,
-}
-
 impl Fragmenter {
     /// For those of `tracks` that fragments can hold; `None` where there are none.
     pub fn new(tracks: &[Arc<Track>]) -> Option<Self> {
@@ -154,7 +94,6 @@ impl Fragmenter {
             cut: false,
             fresh: true,
             start: 0,
-            end: 0,
             waiting: None,
             done: VecDeque::new(),
         })
@@ -184,9 +123,19 @@ impl Fragmenter {
         tracks.iter().filter(|t| super::carries(t)).eq(self.lanes.iter().map(|lane| &lane.track))
     }
 
-    /// The tracks, in the order of the initialisation section.
+    /// The tracks, in the order of the initialisation section. AAC whose frames were seen to carry SBR has a configuration
+    /// that says so.
     pub fn tracks(&self) -> Vec<Arc<Track>> {
-        self.lanes.iter().map(|lane| Arc::clone(&lane.track)).collect()
+        self.lanes.iter().map(Lane::told).collect()
+    }
+
+    /// True where it holds the track of this frame.
+    pub fn holds(&self, frame: &Frame) -> bool {
+        self.lane(frame).is_some()
+    }
+
+    fn lane(&self, frame: &Frame) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.track == frame.track)
     }
 
     /// True where one of the tracks is video.
@@ -236,21 +185,46 @@ impl Fragmenter {
 
     /// How long the open fragment would be in microseconds if it were cut before `frame`.
     pub fn length_before(&self, frame: &Frame) -> u64 {
-        let Some(lane) = self.lanes.iter().find(|lane| lane.track == frame.track) else { return 0 };
+        let Some(lane) = self.lane(frame) else { return 0 };
         let at = lane.place(frame, &self.others()).0;
         u64::try_from(at.saturating_sub(self.start)).unwrap_or(0)
+    }
+
+    /// Microseconds between the end of all that came and `frame`: nothing of any track came in that time.
+    pub fn gap_before(&self, frame: &Frame) -> u64 {
+        let others = self.others();
+        let gap =
+            self.lane(frame).zip(others.now).map(|(l, now)| l.place(frame, &others).0.saturating_sub(now));
+        gap.map_or(0, |gap| u64::try_from(gap).unwrap_or(0))
+    }
+
+    /// Takes a gap before `frame` out of the timeline, as a jump is.
+    pub fn skip(&mut self, frame: &Frame) {
+        let now = self.others().now;
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.track == frame.track) {
+            lane.skip(frame, now);
+        }
+    }
+
+    /// Microseconds that the frames of a frame's track last, as far as is known.
+    pub fn lasts(&self, frame: &Frame) -> u64 {
+        self.lane(frame).map_or(0, |lane| u64::try_from(lane.frame_micros()).unwrap_or(0))
+    }
+
+    /// How long the open fragment's pictures would last in microseconds if no more of them came.
+    pub fn length_of_pictures(&self) -> Option<u64> {
+        let lane = self.lanes.iter().find(|l| l.track.kind() == Kind::Video && l.last.is_some())?;
+        Some(u64::try_from(lane.expected_micros().saturating_sub(self.start)).unwrap_or(0))
     }
 
     /// Microseconds that come on top of a frame's time to put it on the timeline. It stays the same until the publisher's
     /// times jump. `None` for a frame of a track that it does not hold.
     pub fn offset(&self, frame: &Frame) -> Option<i64> {
-        let lane = self.lanes.iter().find(|lane| lane.track == frame.track)?;
-        Some(lane.place(frame, &self.others()).1)
+        Some(self.lane(frame)?.place(frame, &self.others()).1)
     }
 
     fn codecs(&self) -> String {
-        let all: Vec<String> =
-            self.lanes.iter().map(|lane| lane.entry.codecs(lane.probe.verdict())).collect();
+        let all: Vec<String> = self.lanes.iter().map(Lane::codecs).collect();
         all.join(",")
     }
 
@@ -267,19 +241,29 @@ impl Fragmenter {
         let Some(lane) = self.lanes.get(index) else { return };
         let (at, offset) = lane.place(frame, &others);
         let next = lane.decoding_time(frame, at, offset);
-        match &self.waiting {
-            Some(waiting) if at > waiting.until => self.give_up(),
-            Some(waiting) if waiting.lane == index => self.settle(next),
-            _ => {}
+        if self.waiting.as_ref().is_some_and(|waiting| at > waiting.until) {
+            self.give_up();
         }
-        self.fresh = false;
         if beginning {
-            (self.start, self.end) = (at, at);
+            self.start = at;
         }
         let Some(lane) = self.lanes.get_mut(index) else { return };
         // What comes before the beginning (audio that was sent behind the first picture) has no place.
         if at >= 0 {
             lane.push(frame, at, offset);
+        }
+        match &mut self.waiting {
+            Some(waiting) if waiting.lane == index && next < waiting.boundary => {
+                if let Some(held) = lane.held.pop() {
+                    waiting.add(held, lane);
+                }
+            }
+            Some(waiting) if waiting.lane == index => {
+                waiting.settle(next, lane);
+                self.fresh = false;
+                self.give_up();
+            }
+            _ => self.fresh = false,
         }
     }
 
@@ -289,7 +273,7 @@ impl Fragmenter {
             *place = lane.offset;
         }
         let ends = self.lanes.iter().filter(|lane| lane.last.is_some());
-        others.now = ends.map(|lane| rescale(lane.expected, lane.entry.timescale, MICROS)).max();
+        others.now = ends.map(Lane::expected_micros).max();
         others
     }
 
@@ -300,48 +284,78 @@ impl Fragmenter {
 
     /// Cuts what was pushed into a fragment; `next` is the frame that will follow, none at the end. Returns how long the
     /// fragment lasts in microseconds, `None` where nothing was pushed. [`take`](Self::take) it when it is finished: at once
-    /// at the end, else with the next sound at the latest.
+    /// at the end, else when the sound has come that belongs to it.
     pub fn cut(&mut self, next: Option<&Frame>) -> Option<u64> {
+        let others = self.others();
+        let next = next.and_then(|frame| {
+            let index = self.lanes.iter().position(|lane| lane.track == frame.track)?;
+            let lane = self.lanes.get(index)?;
+            let (at, offset) = lane.place(frame, &others);
+            Some(Boundary { follower: Some((index, lane.decoding_time(frame, at, offset))), at })
+        });
+        self.cut_at(next)
+    }
+
+    /// Cuts what was pushed into a fragment of `length` microseconds, since pictures stay away; sound beyond is kept.
+    pub fn cut_after(&mut self, length: u64) -> Option<u64> {
+        let at = self.start.saturating_add(i64::try_from(length).unwrap_or(i64::MAX));
+        self.cut_at(Some(Boundary { follower: None, at }))
+    }
+
+    fn cut_at(&mut self, boundary: Option<Boundary>) -> Option<u64> {
         self.give_up();
         if self.held() == 0 {
             return None;
         }
-        let others = self.others();
         let key = self.lanes.iter().filter(|l| l.track.kind() == Kind::Video);
         let key = key.filter_map(|l| l.held.first()).all(|h| h.key);
+        let (codecs, frame_rate) = (self.codecs(), self.frame_rate());
         let (mut parts, mut data, mut frames) = (Vec::new(), Vec::new(), 0usize);
-        let mut pictures = 0usize;
-        let mut end = self.end;
-        let mut waits = None;
-        // The duration that counts is video's where there is video.
-        let leading = self.lanes.iter().position(|l| l.track.kind() == Kind::Video && !l.held.is_empty());
+        let (mut pictures, mut waits) = (0usize, None);
+        let (mut ends, mut leading) = (self.start, None);
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let follower = next.filter(|frame| frame.track == lane.track);
-            let follower = follower.map(|frame| {
-                let (at, offset) = lane.place(frame, &others);
-                lane.decoding_time(frame, at, offset)
-            });
-            let last =
-                lane.last.filter(|_| next.is_some() && follower.is_none() && lane.entry.frame.is_some());
-            frames = frames.saturating_add(lane.held.len());
-            if lane.track.kind() == Kind::Video {
-                pictures = pictures.saturating_add(lane.held.len());
+            let video = lane.track.kind() == Kind::Video;
+            let follower = boundary.and_then(|b| b.follower).filter(|(at, _)| *at == index);
+            let sound = boundary.map(|b| rescale(b.at, MICROS, lane.entry.timescale));
+            // All that was pushed of the track whose frame follows comes before that.
+            let apart = sound.filter(|_| !video && follower.is_none());
+            let count =
+                apart.map_or(lane.held.len(), |sound| lane.held.iter().take_while(|h| h.dts < sound).count());
+            let whole = count == lane.held.len();
+            let behind = lane.expected_micros();
+            let mut last = None;
+            if let Some((part, stop)) = lane.cut(part_id(index), count, follower.map(|(_, at)| at), &mut data)
+            {
+                frames = frames.saturating_add(count);
+                pictures = pictures.saturating_add(if video { count } else { 0 });
+                let stop = rescale(stop, lane.entry.timescale, MICROS);
+                ends = ends.max(stop);
+                leading = leading.or((video || follower.is_some()).then_some(stop));
+                parts.push(part);
+                last = lane.last;
             }
-            let Some((part, stop)) = lane.cut(part_id(index), follower, &mut data) else { continue };
-            parts.push(part);
-            let stop = rescale(stop, lane.entry.timescale, MICROS);
-            waits = last.map(|last| (index, last, stop.saturating_add(SUCCESSOR))).or(waits);
-            end = match leading {
-                Some(lead) if lead == index => stop,
-                Some(lead) if lead < index => end,
-                _ => end.max(stop),
-            };
+            let misses = |b: &Boundary| lane.last.is_some() && b.at.saturating_sub(behind) < ABSENT;
+            if let (Some(b), Some(sound)) = (boundary.filter(misses), apart)
+                && whole
+                && lane.entry.frame.is_some()
+            {
+                waits = Some((index, last, sound, b.at.saturating_add(LATE)));
+            }
+        }
+        if parts.is_empty() {
+            return None;
         }
         self.sequence = self.sequence.wrapping_add(1);
         (self.cut, self.fresh) = (true, true);
+        // The duration that counts is video's where there is video, up to the tick; sound alone ends where it ends.
+        let end = match boundary {
+            Some(b) if b.follower.is_some() => leading.unwrap_or(b.at),
+            Some(b) => b.at,
+            None => leading.filter(|stop| ends.saturating_sub(*stop) < LATE).unwrap_or(ends),
+        };
         let end = end.max(self.start);
         let duration = u64::try_from(end.saturating_sub(self.start)).unwrap_or(0);
-        let mut fragment = Fragment {
+        let fragment = Fragment {
             number: self.sequence,
             head: Bytes::new(),
             data,
@@ -350,169 +364,44 @@ impl Fragmenter {
             frames,
             pictures,
             key,
-            codecs: self.codecs(),
-            frame_rate: self.frame_rate(),
+            codecs,
+            frame_rate,
         };
-        (self.start, self.end) = (end, end);
-        match waits {
-            Some((lane, last, until)) => self.waiting = Some(Waiting { fragment, parts, lane, last, until }),
-            None => {
-                fragment.head = Bytes::from(fragment_head(fragment.number, &parts));
-                self.done.push_back(fragment);
-            }
+        self.start = end;
+        let late = waits.is_some();
+        let (lane, last, boundary, until) = waits.unwrap_or_default();
+        let waiting = Waiting { fragment, parts, lane, id: part_id(lane), last, boundary, until };
+        if late {
+            self.waiting = Some(waiting);
+        } else {
+            self.done.push_back(waiting.finished());
         }
         Some(duration)
     }
 
-    /// Finishes what waits with the duration that was expected.
-    fn give_up(&mut self) {
-        if let Some(Waiting { mut fragment, parts, .. }) = self.waiting.take() {
-            fragment.head = Bytes::from(fragment_head(fragment.number, &parts));
-            self.done.push_back(fragment);
-        }
+    /// True where a fragment that was cut waits for its sound.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
-    /// Finishes what waits: its last sound lasts until `next`, in ticks.
-    fn settle(&mut self, next: i64) {
-        let Some(waiting) = &mut self.waiting else { return };
-        let lasts = u32::try_from(next.saturating_sub(waiting.last)).ok().filter(|lasts| *lasts > 0);
-        let id = part_id(waiting.lane);
-        let part = waiting.parts.iter_mut().find(|part| part.track == id);
-        if let Some((sample, lasts)) = part.and_then(|part| part.samples.last_mut()).zip(lasts) {
-            sample.duration = lasts;
+    /// Finishes what waits as it is.
+    pub fn give_up(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.done.push_back(waiting.finished());
         }
-        if let Some((_, end)) = self.lanes.get_mut(waiting.lane).and_then(|lane| lane.cut.as_mut()) {
-            *end = next;
-        }
-        self.give_up();
     }
+}
+
+/// Where a fragment ends.
+#[derive(Clone, Copy, Debug)]
+struct Boundary {
+    /// The track whose frame follows, and when that is decoded in the track's ticks.
+    follower: Option<(usize, i64)>,
+    /// On the timeline in microseconds. Players that line up tracks at a discontinuity do it by decoding times.
+    at: i64,
 }
 
 /// A track's number in fragments.
 fn part_id(lane: usize) -> u32 {
     u32::try_from(lane.saturating_add(1)).unwrap_or(u32::MAX)
-}
-
-impl Lane {
-    fn new(track: &Arc<Track>) -> Option<Self> {
-        let entry = Entry::of(track)?;
-        let track = Arc::clone(track);
-        Some(Self {
-            track,
-            entry,
-            offset: None,
-            raw: 0,
-            expected: 0,
-            last: None,
-            step: 0,
-            shift: 0,
-            cut: None,
-            held: Vec::new(),
-            cadence: Cadence::default(),
-            probe: Probe::default(),
-        })
-    }
-
-    /// Where a frame stands on the timeline, and the offset that puts it there, both in microseconds.
-    fn place(&self, frame: &Frame, others: &Others) -> (i64, i64) {
-        let raw = rescale(frame.dts, frame.track.clock, MICROS);
-        let near = |at: i64, want: i64, back: i64| {
-            (back.saturating_neg()..=FORWARD).contains(&at.saturating_sub(want))
-        };
-        // The offsets of other tracks are tried first: the tracks' times are those of one clock.
-        let shared = |want: i64, back: i64| {
-            let known = others.offsets.iter().flatten().map(|offset| (raw.saturating_add(*offset), *offset));
-            known.into_iter().find(|(at, _)| near(*at, want, back))
-        };
-        match (self.offset, others.now) {
-            (Some(offset), _) if near(raw, self.raw, BACK) => (raw.saturating_add(offset), offset),
-            (Some(_), _) => {
-                let expected = rescale(self.expected, self.entry.timescale, MICROS);
-                shared(expected, BACK).unwrap_or((expected, expected.saturating_sub(raw)))
-            }
-            (None, Some(now)) => shared(now, FORWARD).unwrap_or((now, now.saturating_sub(raw))),
-            (None, None) => (0, raw.saturating_neg()),
-        }
-    }
-
-    /// The decoding time in ticks of a frame that stands at `at` by the offset `offset`, both in microseconds.
-    fn decoding_time(&self, frame: &Frame, at: i64, offset: i64) -> i64 {
-        let timescale = self.entry.timescale;
-        let mut dts = if frame.track.clock == timescale {
-            let base = rescale(offset, MICROS, timescale);
-            // Ticks need no rounding twice where the offset is whole.
-            if rescale(base, timescale, MICROS) == offset {
-                frame.dts.saturating_add(base)
-            } else {
-                rescale(at, MICROS, timescale)
-            }
-        } else {
-            rescale(at, MICROS, timescale)
-        };
-        // Milliseconds cannot say where an audio frame begins: one that is within a millisecond of where its
-        // predecessor ended begins there.
-        let slack = i64::from(timescale.div_euclid(1000)).saturating_add(1);
-        if self.entry.frame.is_some()
-            && frame.track.clock != timescale
-            && self.last.is_some()
-            && dts.abs_diff(self.expected) <= slack.unsigned_abs()
-        {
-            dts = self.expected;
-        }
-        self.last.map_or(dts, |last| dts.max(last.saturating_add(1)))
-    }
-
-    fn push(&mut self, frame: &Frame, at: i64, offset: i64) {
-        let timescale = self.entry.timescale;
-        let dts = self.decoding_time(frame, at, offset);
-        self.raw = rescale(frame.dts, frame.track.clock, MICROS);
-        self.offset = Some(offset);
-        if let Some(last) = self.last {
-            self.step = dts.saturating_sub(last);
-            if self.entry.size.is_some() {
-                self.cadence.step(self.step);
-            }
-        }
-        if self.entry.may_hide_sbr {
-            self.probe.frame(&frame.payload);
-        }
-        let composition = rescale(frame.pts.saturating_sub(frame.dts), frame.track.clock, timescale).max(0);
-        let pts = dts.saturating_add(composition);
-        self.held.push(Held { dts, pts, key: frame.key, payload: frame.payload.clone() });
-        self.last = Some(dts);
-        self.expected = dts.saturating_add(self.length());
-    }
-
-    /// Ticks the newest frame lasts as far as is known.
-    fn length(&self) -> i64 {
-        match self.entry.frame {
-            Some(frame) => i64::from(frame),
-            None if self.step > 0 => self.step,
-            None => rescale(UNKNOWN, MICROS, self.entry.timescale),
-        }
-    }
-
-    /// The held frames as a part, and where it ends.
-    fn cut(&mut self, track: u32, follower: Option<i64>, data: &mut Vec<Bytes>) -> Option<(Part, i64)> {
-        let first = self.held.first()?.dts;
-        let expected = self.expected;
-        let last = self.held.last()?.dts;
-        let end = follower.filter(|at| *at > last);
-        let end = end.unwrap_or(expected);
-        let ends = self.held.iter().skip(1).map(|h| h.dts).chain([end]);
-        let samples = self.held.iter().zip(ends).map(|(held, next)| Sample {
-            duration: u32::try_from(next.saturating_sub(held.dts)).unwrap_or(u32::MAX),
-            size: u32::try_from(held.payload.len()).unwrap_or(u32::MAX),
-            key: held.key,
-            composition: i32::try_from(held.pts.saturating_sub(held.dts)).unwrap_or(i32::MAX),
-        });
-        let part = Part {
-            track,
-            decode_time: u64::try_from(first.saturating_sub(self.shift)).unwrap_or(0),
-            samples: samples.collect(),
-        };
-        self.cut = Some((self.cut.map_or(first, |(first, _)| first), end));
-        data.extend(self.held.drain(..).map(|held| held.payload));
-        Some((part, end))
-    }
 }

@@ -25,15 +25,25 @@ impl Lengths {
     }
 }
 
-/// ftyp and moov for tracks numbered from 1; those that fragments cannot hold are left out. What `edits` has for a
-/// track, in its ticks, is where its presentation begins in its media.
-pub fn init_section(tracks: &[Arc<Track>], edits: &[u64]) -> (Vec<u8>, Lengths) {
+/// The head of a live stream, for tracks numbered from 1; those that fragments cannot hold are left out. Nothing in it
+/// says how long it will be.
+pub fn init_section(tracks: &[Arc<Track>]) -> Vec<u8> {
+    section(tracks, None).0
+}
+
+/// The head of a file, and where in it the lengths stand. What `edits` has for a track, in its ticks, is where its
+/// presentation begins in its media.
+pub fn file_head(tracks: &[Arc<Track>], edits: &[u64]) -> (Vec<u8>, Lengths) {
+    section(tracks, Some(edits))
+}
+
+fn section(tracks: &[Arc<Track>], edits: Option<&[u64]>) -> (Vec<u8>, Lengths) {
     let mut w = Writer::new();
     let mut lengths = Lengths::default();
     let ftyp = w.open(b"ftyp");
     w.bytes(b"iso6");
     w.u32(0);
-    w.bytes(b"iso6cmfcisommp41");
+    w.bytes(b"iso6isommp41");
     w.close(ftyp);
     let moov = w.open(b"moov");
     let mvhd = w.open_full(b"mvhd", 1, 0);
@@ -45,16 +55,21 @@ pub fn init_section(tracks: &[Arc<Track>], edits: &[u64]) -> (Vec<u8>, Lengths) 
     w.zeros(10);
     w.matrix();
     w.zeros(24);
-    w.u32(u32::MAX);
+    let next = tracks.len().saturating_add(1);
+    w.u32(u32::try_from(next).unwrap_or(u32::MAX));
     w.close(mvhd);
     let held = || tracks.iter().filter_map(|t| Some((t, Entry::of(t)?))).zip(1u32..);
-    for (((track, entry), id), edit) in held().zip(edits.iter().chain(std::iter::repeat(&0))) {
+    for (((track, entry), id), edit) in
+        held().zip(edits.unwrap_or_default().iter().chain(std::iter::repeat(&0)))
+    {
         trak(&mut w, &mut lengths, track, &entry, (id, *edit));
     }
     let mvex = w.open(b"mvex");
-    let mehd = w.open_full(b"mehd", 1, 0);
-    length(&mut w, &mut lengths, 1000, None);
-    w.close(mehd);
+    if edits.is_some() {
+        let mehd = w.open_full(b"mehd", 1, 0);
+        length(&mut w, &mut lengths, 1000, None);
+        w.close(mehd);
+    }
     for (_, id) in held() {
         let trex = w.open_full(b"trex", 0, 0);
         w.u32(id);

@@ -38,7 +38,7 @@ fn frame(track: &Arc<Track>, dts: i64, composition: i64, key: bool, fill: u8) ->
 
 /// A file of all fragments, cut at key frames, read again.
 fn through(fragmenter: &mut Fragmenter, frames: &[Frame]) -> (Bytes, Vec<Fragment>) {
-    let mut file = init_section(&fragmenter.tracks(), &[]).0;
+    let mut file = init_section(&fragmenter.tracks());
     let mut fragments = Vec::new();
     for f in frames {
         if f.key && f.track.codec == Codec::H264 {
@@ -160,7 +160,7 @@ fn a_file_can_begin_at_zero_whichever_track_comes_first() {
     }
     let edits = fragmenter.begin_at_zero();
     assert_eq!(edits, [60 * 90, 0]);
-    let mut file = init_section(&fragmenter.tracks(), &edits).0;
+    let mut file = file_head(&fragmenter.tracks(), &edits).0;
     fragmenter.cut(None).unwrap();
     file.extend_from_slice(&fragmenter.take().unwrap().to_bytes());
     let got = demuxed(Bytes::from(file));
@@ -218,6 +218,60 @@ proptest! {
         let got = demuxed(file);
         prop_assert!(got.windows(2).all(|w| w[0].dts < w[1].dts));
         prop_assert!(got.iter().all(|f| f.pts >= f.dts));
+    }
+}
+
+/// NAL units behind four bytes of length each.
+fn units(units: &[&[u8]]) -> Bytes {
+    let all = units.iter().map(|unit| [&u32::try_from(unit.len()).unwrap().to_be_bytes(), *unit].concat());
+    Bytes::from(all.collect::<Vec<_>>().concat())
+}
+
+#[test]
+fn samples_hold_no_parameter_sets_and_are_called_sync_by_what_they_are() {
+    let v = video();
+    let (sps, pps) = (&AVCC[8..37], &AVCC[36..41]);
+    let (idr, slice, other) = (&[0x65u8, 1, 2, 3][..], &[0x41u8, 4, 5][..], &[0x68u8, 0xff][..]);
+    let pictures = [
+        (true, units(&[&[9, 0x10], sps, pps, idr]), true, units(&[&[9, 0x10], idr])),
+        (false, units(&[slice]), false, units(&[slice])),
+        // A recovery point that the publisher calls a key frame, and an IDR picture that it does not.
+        (true, units(&[&[6, 6, 1, 0x84, 0x80], slice]), false, units(&[&[6, 6, 1, 0x84, 0x80], slice])),
+        (false, units(&[idr]), true, units(&[idr])),
+        // Another parameter set than those of the sample entry is needed where it stands.
+        (true, units(&[other, idr]), true, units(&[other, idr])),
+    ];
+    let mut fragmenter = Fragmenter::new(std::slice::from_ref(&v)).unwrap();
+    for (n, (key, payload, ..)) in (0i64..).zip(&pictures) {
+        let payload = payload.clone();
+        fragmenter.push(&Frame { track: v.clone(), dts: n * 40, pts: n * 40, key: *key, payload });
+    }
+    let (file, _) = through(&mut fragmenter, &[]);
+    for (got, (.., sync, want)) in demuxed(file).iter().zip(&pictures) {
+        assert_eq!((got.key, &got.payload), (*sync, want));
+    }
+}
+
+/// A pause is no frame rate: what comes behind it is where it belongs.
+#[test]
+fn one_pause_does_not_stretch_what_follows() {
+    let (v, a) = (video(), audio());
+    for (from, to) in [(100, 225), (100, 425)] {
+        let mut frames = Vec::new();
+        for n in 0..600i64 {
+            if !(from..to).contains(&n) {
+                frames.push(frame(&v, n * 40, 0, n % 25 == 0, 1));
+            }
+            frames.push(frame(&a, n * 40, 0, true, 2));
+        }
+        let (file, _) = through(&mut Fragmenter::new(&[v.clone(), a.clone()]).unwrap(), &frames);
+        let of = |list: &[Frame], codec| {
+            list.iter().filter(|f| f.track.codec == codec).map(|f| milliseconds(f).0).collect::<Vec<_>>()
+        };
+        let got = demuxed(file);
+        assert_eq!(of(&got, Codec::H264), of(&frames, Codec::H264));
+        let sounds = of(&got, Codec::Aac).into_iter().zip(of(&frames, Codec::Aac));
+        assert!(sounds.into_iter().all(|(got, want)| (got - want).abs() <= 1_000));
     }
 }
 

@@ -160,6 +160,28 @@ impl AudioSpecificConfig {
         Ok(all.get(from..).unwrap_or_default().to_vec())
     }
 
+    /// This config with SBR, and PS, signalled in front (hierarchically): a decoder plays twice the frequency. `None` where
+    /// there are details that it would not keep.
+    pub fn encode_with_sbr(&self, ps: bool) -> Option<Vec<u8>> {
+        let index = |rate: u32| FREQUENCIES.iter().position(|f| *f == rate);
+        let (core, output) = (index(self.frequency)?, index(self.frequency.checked_mul(2)?)?);
+        if self.object_type != 2 || self.channel_configuration == 0 {
+            return None;
+        }
+        // Object type, frequency, channels, output frequency, the core's object type, frame length, two flags.
+        let fields = [
+            (if ps { 29 } else { 5 }, 5),
+            (core as u64, 4),
+            (u64::from(self.channel_configuration), 4),
+            (output as u64, 4),
+            (2, 5),
+            (u64::from(self.short_frame), 1),
+            (0, 9),
+        ];
+        let bits = fields.into_iter().fold(0u64, |bits, (value, count)| bits << count | value);
+        bits.to_be_bytes().get(4..).map(<[u8]>::to_vec)
+    }
+
     /// Channels of the core coder.
     pub fn core_channels(&self) -> Option<u8> {
         self.listed_channels.or_else(|| channels_of(self.channel_configuration))
