@@ -26,6 +26,10 @@ use crate::{hls, http, rtmp, rtsp};
 
 /// How long clients may take to say goodbye at a shutdown.
 const GOODBYE: Duration = Duration::from_secs(4);
+/// What is left of that for answers over HLS that are on their way.
+const HLS_LEAVE: Duration = Duration::from_secs(1);
+/// How often it is looked whether viewers over HLS have what they need.
+const HLS_LOOK: Duration = Duration::from_millis(50);
 
 /// The reference server, before it runs.
 #[derive(Debug)]
@@ -82,6 +86,9 @@ pub struct RunningServer {
     stop: watch::Sender<bool>,
     /// Those that take connections of clients.
     listeners: Vec<JoinHandle<()>>,
+    /// That of HLS, which stays until its viewers know that the server goes.
+    hls: Option<JoinHandle<()>>,
+    stop_hls: watch::Sender<bool>,
     /// The API and the second hand.
     others: Vec<JoinHandle<()>>,
     /// Closed when the last connection's task is gone.
@@ -122,6 +129,7 @@ impl Server {
             config,
         });
         let (stop, stopped) = watch::channel(false);
+        let (stop_hls, hls_stopped) = watch::channel(false);
         let (breath, alive) = mpsc::channel(1);
         let (ready, listeners, others) = (Vec::new(), Vec::new(), Vec::new());
         let accepting = |listener, shared: &Arc<Shared>| Accepting {
@@ -130,7 +138,8 @@ impl Server {
             stop: stopped.clone(),
             alive: breath.clone(),
         };
-        let mut running = RunningServer { shared, ready, stop, listeners, others, alive };
+        let hls = None;
+        let mut running = RunningServer { shared, ready, stop, stop_hls, listeners, hls, others, alive };
         if let Some((listener, address)) = rtmp_listener {
             let task = rtmp::listen(accepting(listener, &running.shared));
             running.listeners.push(tokio::spawn(task));
@@ -147,8 +156,8 @@ impl Server {
             running.ready.extend([("rtsp", address), ("rtp", rtp), ("rtcp", rtcp)].map(entry));
         }
         if let Some((listener, address)) = hls_listener {
-            let task = hls::listen(accepting(listener, &running.shared));
-            running.listeners.push(tokio::spawn(task));
+            let accepting = Accepting { stop: hls_stopped, ..accepting(listener, &running.shared) };
+            running.hls = Some(tokio::spawn(hls::listen(accepting)));
             running.ready.push(Ready { protocol: "hls", address });
         }
         if let Some((listener, address)) = api_listener {
@@ -292,6 +301,14 @@ impl RunningServer {
         // Once nobody makes connections any more, those there are can be told, all of them.
         end(&mut self.listeners, deadline).await;
         self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));
+        // Who watches over HLS reads it in the list, which has to be there for that.
+        self.shared.hls.close();
+        let patience = deadline.checked_sub(HLS_LEAVE).unwrap_or(deadline);
+        while self.shared.hls.viewers.are_waited_for(self.shared.clock.now())
+            && tokio::time::timeout_at(patience, tokio::time::sleep(HLS_LOOK)).await.is_ok()
+        {}
+        let _ = self.stop_hls.send(true);
+        end(self.hls.as_mut_slice(), deadline).await;
         let _ = tokio::time::timeout_at(deadline, self.alive.recv()).await;
         self.shared.hls.viewers.end(&self.shared.registry, self.shared.clock.now());
         end(&mut self.others, deadline).await;
@@ -306,7 +323,8 @@ impl RunningServer {
 impl Drop for RunningServer {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        for task in self.listeners.iter().chain(&self.others) {
+        let _ = self.stop_hls.send(true);
+        for task in self.listeners.iter().chain(&self.hls).chain(&self.others) {
             task.abort();
         }
         self.shared.registry.each(|client| client.signal.raise(SHUTDOWN));

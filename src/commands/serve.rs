@@ -20,7 +20,13 @@ pub fn run(args: Serve, common: &Common) -> Ended {
     }
     let config = config(args)?;
     logging::to_stderr(common);
-    super::runtime()?.block_on(serve(config, common))
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(serve(config, common));
+    if matches!(ended, Ok(Code::Interrupted)) {
+        // A disk that hangs would hold us up.
+        runtime.shutdown_background();
+    }
+    ended
 }
 
 fn config(args: Serve) -> Result<Config, Failure> {
@@ -88,6 +94,7 @@ fn standard() -> Config {
 
 async fn serve(config: Config, common: &Common) -> Ended {
     let tap = config.tap.as_ref().map(|t| t.file.display().to_string());
+    let record = config.record.dir.as_ref().map(|dir| dir.display().to_string());
     if !config.faults.is_empty() {
         output::say(&warning(&config.faults));
     }
@@ -97,49 +104,50 @@ async fn serve(config: Config, common: &Common) -> Ended {
     }
     output::say("ready");
     if progress::stderr_is_terminal() && !common.quiet {
-        output::say(&welcome(server.ready(), tap.as_deref()));
+        output::say(&welcome(server.ready(), record.as_deref(), tap.as_deref()));
     }
     super::asked_to_stop().await?;
-    server.shutdown().await;
-    Ok(Code::Expected)
+    tokio::select! {
+        _ = server.shutdown() => Ok(Code::Expected),
+        // Who asks twice does not want to wait for anybody.
+        asked = super::asked_to_stop() => asked.map(|()| Code::Interrupted),
+    }
 }
 
-/// Where to publish and watch, ready to paste.
-fn welcome(ready: &[Ready], tap: Option<&str>) -> String {
-    let mut lines = vec![String::new()];
-    for socket in ready {
+/// Where to publish and watch, ready to paste, on 80 columns.
+fn welcome(ready: &[Ready], record: Option<&str>, tap: Option<&str>) -> String {
+    let base = |protocol: &str| {
+        let socket = ready.iter().find(|ready| ready.protocol == protocol)?;
         let host = match socket.address.ip() {
             ip if ip.is_unspecified() => "localhost".to_owned(),
             ip if ip.is_ipv6() => format!("[{ip}]"),
             ip => ip.to_string(),
         };
-        let port = socket.address.port();
-        if socket.protocol == "rtmp" {
-            let base = format!("rtmp://{host}:{port}/live");
-            lines.extend([
-                "  Publish".to_owned(),
-                format!("    OBS      Server {base}   Stream key cam"),
-                format!("    ffmpeg   ffmpeg -re -i FILE -c copy -f flv {base}/cam"),
-                "  Watch".to_owned(),
-                format!("    VLC      {base}/cam"),
-                format!("    ffplay   ffplay {base}/cam"),
-            ]);
-        }
-        if socket.protocol == "rtsp" {
-            lines.push(format!("    RTSP     rtsp://{host}:{port}/live/cam"));
-        }
-        if socket.protocol == "hls" {
-            lines.push(format!("    browser  http://{host}:{port}/live/cam/index.m3u8"));
-        }
-        if socket.protocol == "api" {
-            lines.push(format!("  Clients    http://{host}:{port}/api/v1/clients"));
-            lines.push(format!("  Metrics    http://{host}:{port}/metrics"));
-        }
+        Some(format!("{host}:{}", socket.address.port()))
+    };
+    let mut lines = vec![String::new(), "  Publish".to_owned()];
+    let (rtmp, rtsp) = (base("rtmp"), base("rtsp"));
+    if let Some(base) = &rtmp {
+        lines.extend([
+            format!("    OBS      Server rtmp://{base}/live   Stream key cam"),
+            format!("    ffmpeg   ffmpeg -re -i FILE -c copy -f flv rtmp://{base}/live/cam"),
+        ]);
     }
-    if let Some(tap) = tap {
-        lines.push(format!("  Packets    {tap}"));
+    let of_rtsp = |base| format!("    or       ffmpeg -re -i FILE -c copy -f rtsp rtsp://{base}/live/cam");
+    lines.extend(rtsp.as_ref().map(of_rtsp));
+    lines.push("  Watch".to_owned());
+    let urls =
+        |base: &Option<String>, scheme| base.as_ref().map(|base| format!("{scheme}://{base}/live/cam"));
+    let (rtmp, rtsp) = (urls(&rtmp, "rtmp"), urls(&rtsp, "rtsp"));
+    lines.extend(rtmp.iter().chain(&rtsp).map(|url| format!("    VLC      {url}")));
+    lines.extend(rtmp.iter().chain(&rtsp).map(|url| format!("    ffplay   ffplay {url}")));
+    lines.extend(base("hls").map(|base| format!("    browser  http://{base}/live/cam/index.m3u8")));
+    if let Some(base) = base("api") {
+        lines.push(format!("  Clients    http://{base}/api/v1/clients"));
+        lines.push(format!("  Metrics    http://{base}/metrics"));
     }
-    lines.push("  Ctrl-C ends the server.".to_owned());
-    lines.push(String::new());
+    lines.extend(record.map(|dir| format!("  Recordings {dir}")));
+    lines.extend(tap.map(|file| format!("  Packets    {file}")));
+    lines.extend(["  Ctrl-C ends the server.".to_owned(), String::new()]);
     lines.join("\n")
 }

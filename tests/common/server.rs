@@ -169,13 +169,20 @@ impl Server {
 
     /// Ends it as a person would (SIGTERM) and returns what it logged. Its exit has to be a good one.
     #[track_caller]
-    pub fn stop(mut self) -> String {
+    pub fn stop(self) -> String {
         terminate(self.pid());
+        let (code, log) = self.ended();
+        assert_eq!(code, Some(0), "the server did not end well:\n{log}");
+        log
+    }
+
+    /// Waits until it has ended; returns its exit code and what it logged.
+    #[track_caller]
+    pub fn ended(mut self) -> (Option<i32>, String) {
         let status = wait_for("the server's end", || self.child.try_wait().unwrap());
         let log = self.log.take().unwrap().join().unwrap();
-        assert!(status.success(), "the server ended with {status}:\n{log}");
         assert!(!log.contains("panicked at"), "a task of the server panicked:\n{log}");
-        log
+        (status.code(), log)
     }
 }
 

@@ -86,6 +86,9 @@ async fn file<B>(
         return later("too many viewers\n", "5");
     };
     meter.belongs_to(Some(&visit.session));
+    if live.shelf().is_last(&asked.file) {
+        visit.session.has_last();
+    }
     if kind != File::Multivariant {
         visit.session.watches(&shared.registry);
     }
@@ -139,13 +142,13 @@ async fn list<B>(
     };
     let now = Instant::now();
     let deadline = now.checked_add(PATIENCE).unwrap_or(now);
-    let text = loop {
+    let (text, ended) = loop {
         let changed = live.changed.notified();
         let coming = {
             let shelf = live.shelf();
             let text = if kind == File::Media { shelf.media(&query) } else { shelf.multivariant(&query) };
             match text {
-                Some(text) => break text,
+                Some(text) => break (text, shelf.has_ended()),
                 None => shelf.is_coming(),
             }
         };
@@ -162,6 +165,9 @@ async fn list<B>(
     let mut list = Playlist { text, content: PLAYLIST };
     if let Some(fault) = &shared.hls_fault {
         fault.playlist(&mut list);
+    }
+    if kind == File::Media {
+        visit.session.hears(ended);
     }
     let mut response = reply::list(request, list.content, list.text);
     if mode == HlsSession::Cookie && kind == File::Multivariant {

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use session::Time;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use listener::listen;
 pub(crate) use task::run;
@@ -41,6 +41,8 @@ pub struct Hls {
     paths: Mutex<HashMap<Arc<str>, Arc<Live>>>,
     /// Who watches.
     pub viewers: Viewers,
+    /// True once the server is on its way down.
+    closing: watch::Sender<bool>,
 }
 
 /// One path.
@@ -99,6 +101,11 @@ impl Hls {
         *live.totals.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(totals);
         live.shelf().begin();
         Some(Arc::clone(live))
+    }
+
+    /// The server goes: nobody is waited for who might publish again.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
     }
 
     /// Once a second: lets go of segments and paths that have had their time.

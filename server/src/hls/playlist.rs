@@ -147,6 +147,17 @@ impl Shelf {
         self.live && self.listed.is_empty() && !self.unfit
     }
 
+    /// True where the list has ended.
+    pub fn has_ended(&self) -> bool {
+        !self.live && !self.listed.is_empty()
+    }
+
+    /// True where a file is the last segment of a list that has ended.
+    pub fn is_last(&self, name: &str) -> bool {
+        let number = name.strip_suffix(".m4s").and_then(|number| number.parse().ok());
+        self.has_ended() && self.listed.back().map(|segment| segment.number) == number
+    }
+
     /// The target duration in seconds, once it is known.
     pub fn target(&self) -> Option<u64> {
         self.target

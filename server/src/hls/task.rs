@@ -85,10 +85,15 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
 }
 
 /// A publisher whose connection was lost may come back: players stop for good where the list ends, so it is not ended
-/// before a target duration has passed, the time in which another segment would have been due.
+/// before a target duration has passed, the time in which another segment would have been due. Nobody comes back to a
+/// server that goes.
 async fn wait(live: &Live, publisher: u64, shared: &Shared) {
     let target = live.shelf().target().unwrap_or(0);
-    tokio::time::sleep(Duration::from_secs(target)).await;
+    let mut closing = shared.hls.closing.subscribe();
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(target)) => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
     live.shelf().end(publisher, shared.clock.now());
     live.changed.notify_waiters();
 }

@@ -39,6 +39,9 @@ pub struct Session {
     /// Requests that are being answered.
     busy: AtomicUsize,
     watching: AtomicBool,
+    /// Whether the latest list it got has an end, and it got the last segment since.
+    told: AtomicBool,
+    has_all: AtomicBool,
 }
 
 /// A request of a session that is being answered; the session does not end before it is over.
@@ -65,11 +68,38 @@ impl Session {
         }
     }
 
+    /// It gets a media playlist, which has an end or not.
+    pub fn hears(&self, end: bool) {
+        self.told.store(end, Ordering::Relaxed);
+        if !end {
+            self.has_all.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// It gets the last segment of a list that has ended.
+    pub fn has_last(&self) {
+        self.has_all.store(true, Ordering::Relaxed);
+    }
+
+    fn target(&self) -> Duration {
+        Duration::from_secs(self.live.shelf().target().unwrap_or(UNKNOWN_TARGET))
+    }
+
+    fn silence(&self, now: Time) -> Duration {
+        now.since(Time::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+
     fn is_over(&self, now: Time) -> bool {
-        let target = self.live.shelf().target().unwrap_or(UNKNOWN_TARGET);
-        let silence = now.since(Time::from_millis(self.last.load(Ordering::Relaxed)));
-        self.busy.load(Ordering::Relaxed) == 0
-            && silence > Duration::from_secs(target).saturating_mul(SILENCE)
+        self.busy.load(Ordering::Relaxed) == 0 && self.silence(now) > self.target().saturating_mul(SILENCE)
+    }
+
+    /// True where it watches, and has yet to learn of the end or to fetch what is left. One that has not asked for two
+    /// target durations does not come any more.
+    fn is_waited_for(&self, now: Time) -> bool {
+        let has_all = self.told.load(Ordering::Relaxed) && self.has_all.load(Ordering::Relaxed);
+        self.watching.load(Ordering::Relaxed)
+            && !(has_all && self.busy.load(Ordering::Relaxed) == 0)
+            && self.silence(now) <= self.target().saturating_mul(2)
     }
 }
 
@@ -126,6 +156,8 @@ impl Viewers {
                     last: AtomicU64::new(now.as_millis()),
                     busy: AtomicUsize::new(0),
                     watching: AtomicBool::new(false),
+                    told: AtomicBool::new(false),
+                    has_all: AtomicBool::new(false),
                 });
                 sessions.insert(id, Arc::clone(&session));
                 session
@@ -175,6 +207,11 @@ impl Viewers {
             }
             !over
         });
+    }
+
+    /// True where some session has yet to learn that its list has ended, or to fetch what is left of it.
+    pub fn are_waited_for(&self, now: Time) -> bool {
+        self.sessions().values().any(|session| session.is_waited_for(now))
     }
 
     /// Ends all, since the server does.
