@@ -62,7 +62,7 @@ fn the_first_screen_says_where_to_publish_and_watch() {
     }
     let path = records.display().to_string();
     let fits = |line: &&str| line.replace(&path, "DIR").chars().count() <= 80;
-    assert!(lines.iter().all(|line| fits(line)), "{screen}");
+    assert!(lines.iter().all(fits), "{screen}");
 }
 
 /// A viewer that asks by hand: the media playlist's path with the viewer's name.
