@@ -15,7 +15,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::chromium::{Player, Report, hls_js, playlist};
+use common::chromium::{Player, Report, browser, hls_js, playlist};
 use common::flv::{self, AUDIO, Tag, VIDEO};
 use common::frames::framemd5;
 use common::http::{Answer, get};
@@ -98,7 +98,7 @@ fn watched_to_the_end(report: &Report, codecs: &str, size: (u64, u64)) {
 #[test]
 fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     let Some(hls_js) = hls_js() else { return };
-    if !installed(&["ffmpeg", "chromium"]) {
+    if !installed(&["ffmpeg", browser()]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

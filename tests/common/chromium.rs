@@ -12,6 +12,10 @@ use serde_json::Value;
 use super::PATIENCE;
 use super::peer::Peer;
 
+/// Names under which systems have it. Ubuntu has Chromium as a snap alone, which sees no other directories than its own, so there
+/// Chrome does.
+const BROWSERS: [&str; 3] = ["chromium", "google-chrome", "google-chrome-stable"];
+
 /// Plays every stream of the query `?src=URL&src=URL` muted, once `/go` is answered. Every picture that is presented is
 /// drawn small and remembered by its bytes. It reports on each stream once: at its end, or at a fatal error.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>player</title>
@@ -144,6 +148,11 @@ impl Drop for Player {
     }
 }
 
+/// The browser there is; Chromium where there is none.
+pub fn browser() -> &'static str {
+    BROWSERS.into_iter().find(|name| super::on_path(name)).unwrap_or("chromium")
+}
+
 fn browse(directory: &Path, profile: &Path, page: &str) -> Peer {
     let flags = [
         "--headless",
@@ -164,7 +173,7 @@ fn browse(directory: &Path, profile: &Path, page: &str) -> Peer {
     let (home, temp) = (format!("HOME={}", profile.display()), format!("TMPDIR={}", profile.display()));
     let data = format!("--user-data-dir={}", profile.join("data").display());
     let arguments: Vec<&str> =
-        [&*home, &*temp, "chromium"].into_iter().chain(flags).chain([&*data, page]).collect();
+        [&*home, &*temp, browser()].into_iter().chain(flags).chain([&*data, page]).collect();
     Peer::start(directory, "chromium", "env", &arguments)
 }
 
