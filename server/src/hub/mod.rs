@@ -267,6 +267,7 @@ impl Hub {
                 frames: ring.frames,
                 elapsed: Elapsed { total: ring.elapsed, at: None },
                 pending: Vec::new(),
+                waiting: 0,
                 due: false,
                 goodbye: false,
                 timestamp: 0,

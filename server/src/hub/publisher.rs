@@ -12,6 +12,8 @@ use super::{Elapsed, Hub, Stream};
 
 /// Media time in milliseconds that audio may wait for a picture to leave with.
 const AUDIO_WAITS: i64 = 40;
+/// What may wait for a picture at most, as the ring counts it, in bytes: times that stand still and data are no end of it.
+const MOST_WAITING: usize = 256 << 10;
 
 /// The right to publish on one path. Dropping it ends the stream.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Publisher {
     pub(super) elapsed: Elapsed,
     /// Items that viewers do not see yet.
     pub(super) pending: Vec<Arc<Item>>,
+    /// What they cost.
+    pub(super) waiting: usize,
     pub(super) due: bool,
     pub(super) goodbye: bool,
     pub(super) timestamp: u32,
@@ -92,6 +96,7 @@ impl Publisher {
     /// Shows viewers everything that was pushed.
     pub fn flush(&mut self) {
         self.due = false;
+        self.waiting = 0;
         if self.pending.is_empty() {
             return;
         }
@@ -126,7 +131,7 @@ impl Publisher {
 
     pub(super) fn append(&mut self, what: What, timestamp: u32) {
         self.timestamp = timestamp;
-        self.pending.push(Arc::new(Item {
+        let item = Item {
             what,
             epoch: self.epoch,
             setup: Arc::clone(&self.setup),
@@ -135,7 +140,10 @@ impl Publisher {
             timestamp,
             forms: Forms::default(),
             packets: OnceLock::new(),
-        }));
+        };
+        self.waiting = self.waiting.saturating_add(item.cost());
+        self.due |= self.waiting > MOST_WAITING;
+        self.pending.push(Arc::new(item));
     }
 }
 

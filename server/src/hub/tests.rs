@@ -177,6 +177,22 @@ fn data_keeps_its_place_among_the_frames() {
 }
 
 #[test]
+fn what_waits_for_a_picture_that_never_comes_is_bounded() {
+    let hub = Hub::new(BOUNDS);
+    let mut cam = Cam::start(&hub, "live/a");
+    let mut eye = Eye::open(&hub, "live/a");
+    (0..5000).for_each(|_| cam.sound(7));
+    let sounds = eye.see().matches("a7").count();
+    assert!((4000..5000).contains(&sounds), "sounds of one time: {sounds} of 5000");
+    for _ in 0..5000 {
+        cam.publisher.push_data(Bytes::from_static(b"D"), 7);
+        cam.publisher.flush_if_due();
+    }
+    let data = eye.see().matches("D@7").count();
+    assert!((4000..5000).contains(&data), "{data} of 5000");
+}
+
+#[test]
 fn a_medium_can_be_left_out_and_taken_again_with_its_configuration_and_a_key_picture() {
     let hub = Hub::new(BOUNDS);
     let mut cam = Cam::start(&hub, "live/a");
