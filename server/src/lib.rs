@@ -6,6 +6,8 @@ mod address;
 mod budget;
 mod clock;
 pub mod config;
+#[cfg(test)]
+mod counted;
 mod driver;
 pub mod fault;
 mod hls;

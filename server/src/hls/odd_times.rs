@@ -12,6 +12,7 @@ use session::Time;
 use super::playlist::Shelf;
 use super::segmenter::{About, Made};
 use super::tests::{Listed, START, Stage, at};
+use crate::counted::counted;
 
 /// Everything that was listed, and how it was.
 #[derive(Default)]
@@ -246,6 +247,29 @@ fn sound_that_joins_late_costs_no_picture() {
         seen.offsets.values().skip(3).all(|o| o[1].len() > 45),
         "sound is there from the next key frame on"
     );
+}
+
+#[test]
+fn sound_whose_time_stands_still_is_not_held_without_end() {
+    let held = Arc::new(());
+    let mut stage = Stage::new();
+    for n in 0..60 {
+        stage.shoots(n, n * 40, n * 40);
+    }
+    let mut sound = frame(&stage.audio, 2400, 0, true);
+    for _ in 0..50_000 {
+        sound.payload = counted(&held);
+        stage.segmenter.frame(&sound, at(2400));
+        stage.shelve(2400);
+    }
+    assert!(Arc::strong_count(&held) < 21_000, "{} frames", Arc::strong_count(&held));
+    // Where time goes on, so do segments.
+    for n in 60..400 {
+        stage.shoots(n, n * 40, n * 40);
+        stage.sounds(n * 40, n * 40);
+        stage.shelve(n * 40);
+    }
+    assert!(stage.shelf.media("").unwrap().matches("#EXTINF").count() > 5);
 }
 
 /// A segment of so many bytes and microseconds.

@@ -177,6 +177,10 @@ impl Segmenter {
         let offset = open.offset(frame);
         let jumped = start && self.offset.zip(offset).is_some_and(|(old, new)| old.abs_diff(new) > JUMP);
         if self.begun && !leads {
+            if is_full(open) {
+                // Its times stand still, and nothing can be cut at them.
+                return;
+            }
             self.cut_without_pictures(frame);
         } else if self.begun && self.is_due(frame, start, jumped) {
             self.cut(Some(frame));
@@ -199,8 +203,7 @@ impl Segmenter {
         let length = open.length_before(frame);
         let limit = self.target.map_or(FIRST, |target| target.saturating_add(GRACE));
         let most = self.target.map_or(u64::MAX, |target| target.saturating_add(MOST));
-        let full = open.held_bytes() >= LARGEST || open.held() >= MOST_FRAMES;
-        let mut due = length >= limit || length.saturating_add(open.lasts(frame)) > most || full;
+        let mut due = length >= limit || length.saturating_add(open.lasts(frame)) > most || is_full(open);
         if start {
             // Rather a short segment than one that has to be cut between key frames.
             let at = self.end.saturating_add(length);
@@ -302,4 +305,8 @@ impl Segmenter {
             });
         }
     }
+}
+
+fn is_full(open: &Fragmenter) -> bool {
+    open.held() >= MOST_FRAMES || open.held_bytes() >= LARGEST
 }

@@ -23,6 +23,8 @@ const ANY: u64 = 2_000_000;
 const AWAY: u64 = 4_000_000;
 /// Bytes after which a fragment ends.
 const LARGEST: usize = 8 << 20;
+/// Frames after which a fragment ends.
+const MOST_FRAMES: usize = 20_000;
 /// Audio frames that wait for the first picture: at 48 kHz more than ten seconds.
 const EARLY: usize = 512;
 
@@ -157,7 +159,8 @@ impl Mp4 {
         self.begun.get_or_insert(now);
         // Sound does not cut pictures short, unless those stay away.
         let any = if leads { ANY } else { AWAY };
-        if length >= any || (key && length >= KEY) || self.fragmenter.held_bytes() >= LARGEST {
+        let full = self.fragmenter.held() >= MOST_FRAMES || self.fragmenter.held_bytes() >= LARGEST;
+        if length >= any || (key && length >= KEY) || full {
             self.cut(Some(frame));
         }
         self.fragmenter.push(frame);

@@ -9,6 +9,7 @@ use wire::flv::file::{Reader, Step as FlvStep};
 
 use super::session::Session;
 use super::step::Step;
+use crate::counted::counted;
 
 fn track(codec: Codec, config: Vec<u8>, flv_flags: Option<u8>) -> Arc<Track> {
     let config = Bytes::from(config);
@@ -186,4 +187,28 @@ fn sound_that_comes_ahead_of_the_first_picture_is_kept_from_its_time_on() {
     let frames = demuxed(&disk.files[0].1);
     let count = |codec: Codec| frames.iter().filter(|f| f.track.codec == codec).count();
     assert_eq!((count(Codec::H264), count(Codec::Aac)), (35, 40 - 6));
+}
+
+#[test]
+fn sound_whose_time_stands_still_is_written_and_not_held_without_end() {
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    let (video, audio) = (video(0x0d), track(Codec::Aac, vec![0x11, 0x90], None));
+    session.track(&video);
+    session.track(&audio);
+    session.frame(&frame(&video, 0, true));
+    let held = Arc::new(());
+    let mut sound = frame(&audio, 0, true);
+    let mut most = 0;
+    for _ in 0..50_000 {
+        sound.payload = counted(&held);
+        session.frame(&sound);
+        disk.take(&mut session);
+        most = most.max(Arc::strong_count(&held));
+    }
+    assert!(most < 21_000, "{most} frames");
+    session.finish();
+    disk.take(&mut session);
+    assert_eq!(disk.files.len(), 1);
+    let sounds = demuxed(&disk.files[0].1).iter().filter(|f| f.track.codec == Codec::Aac).count();
+    assert_eq!(sounds, 50_000);
 }
