@@ -134,6 +134,34 @@ fn equal_players_are_told_apart_when_a_segment_is_fetched_again() {
     assert_eq!(ports, [5001, 5002]);
 }
 
+/// Of equal players the second one's poll is known for its own only when it fetches: its connection comes with it, whether it
+/// is over by then or not.
+#[test]
+fn a_poll_brings_its_connection() {
+    for over in [true, false] {
+        let mut wire = Wire::default();
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut poll = wire.connect();
+            wire.fetch(&mut poll, "/live/a/video.m3u8", "200 OK", MEDIA);
+            if over {
+                wire.close(poll);
+            } else {
+                open.push(poll);
+            }
+            let mut conn = wire.connect();
+            wire.fetch(&mut conn, "/live/a/s1.m4s", "200 OK", "x");
+            wire.close(conn);
+        }
+        open.into_iter().for_each(|conn| wire.close(conn));
+        let viewers = wire.finish();
+        let ports: Vec<Vec<u16>> =
+            viewers.iter().map(|v| v.parts.iter().map(|part| part.stats.info.a.port()).collect()).collect();
+        assert_eq!((viewers.len(), viewers[1].client.port()), (2, 5003), "{over}");
+        assert_eq!(ports[1], [5003, 5004], "{over}");
+    }
+}
+
 #[test]
 fn tokens_name_viewers_over_all_their_connections() {
     let mut wire = Wire::default();

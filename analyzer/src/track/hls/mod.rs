@@ -82,8 +82,19 @@ struct Loop {
     others: HashSet<u64>,
     /// Requests for the multivariant playlist that no viewer has yet.
     pending: VecDeque<Pending>,
-    /// The latest poll: by whom, its bytes, from where, when.
-    latest: Option<(ViewerNo, [u64; 2], SocketAddr, i64)>,
+    latest: Option<Poll>,
+}
+
+/// The latest poll of a playlist, which may turn out to be another viewer's.
+#[derive(Debug)]
+struct Poll {
+    no: u64,
+    viewer: ViewerNo,
+    bytes: [u64; 2],
+    client: SocketAddr,
+    at_ns: i64,
+    /// Its connection, once that is over.
+    part: Option<Part>,
 }
 
 /// A segment that a playlist lists.
@@ -158,6 +169,8 @@ pub struct Connection {
     viewers: Vec<ViewerNo>,
     /// Requests for multivariant playlists that had no viewer yet.
     pending: Vec<u64>,
+    /// The latest poll on it, and its loop.
+    latest: Option<(usize, u64)>,
     /// Whose the transport streams are that no playlist lists.
     progressive: Option<ViewerNo>,
     /// True once bytes are missing.
@@ -363,7 +376,13 @@ impl Registry {
     /// A connection is over.
     pub fn closed(&mut self, connection: Connection, client: Dir, end: End, stats: &ConnStats) {
         let mut viewers = connection.viewers;
-        for pending in connection.pending {
+        if let Some((of, no)) = connection.latest
+            && let Some(poll) = self.loops.get_mut(of).and_then(|group| group.latest.as_mut())
+            && poll.no == no
+        {
+            poll.part = Some(Part { stats: *stats, client, end });
+        }
+        for pending in connection.pending.into_iter().chain(connection.latest.map(|(_, no)| no)) {
             let Some(claim) = self.claims.remove(&pending) else { continue };
             match claim.viewer {
                 Some(no) if viewers.contains(&no) => {}

@@ -2,7 +2,7 @@
 
 use super::playlist::{Playlist, Reference, token};
 use super::{
-    Body, Claim, Connection, Declared, Exchange, Listing, MAX_PLAYLIST, MAX_SHARED, Pending, Registry,
+    Body, Claim, Connection, Declared, Exchange, Listing, MAX_PLAYLIST, MAX_SHARED, Pending, Poll, Registry,
     ViewerNo, bare,
 };
 use crate::finding::Note;
@@ -105,7 +105,7 @@ impl Registry {
                 }
             }
         };
-        let poll = (no, exchange.bytes, exchange.client, exchange.started_ns);
+        let Exchange { bytes, client, started_ns: at_ns, .. } = *exchange;
         let own = exchange.viewer.is_none();
         if own {
             self.credit(connection, no, exchange);
@@ -116,7 +116,8 @@ impl Registry {
         viewer.polled_ns = exchange.started_ns;
         let of = viewer.of;
         let group = self.loops.get_mut(of)?;
-        group.latest = own.then_some(poll);
+        group.latest = own.then_some(Poll { no: stamp, viewer: no, bytes, client, at_ns, part: None });
+        connection.latest = own.then_some((of, stamp));
         let of_list = key(bare(&exchange.url));
         let maps = || list.maps.iter().take(MAX_SHARED).map(|(map, part)| (*map, (*part, of_list)));
         group.maps.extend(maps());

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use super::playlist::stream_path;
 use super::rendition::{Declared as Claimed, Rendition};
 use super::segment::Segment;
-use super::{Body, Claim, Connection, Exchange, Loop, MAX_SHARED, Pending, Registry, Viewer, ViewerNo, bare};
+use super::{
+    Body, Claim, Connection, Exchange, Loop, MAX_SHARED, Pending, Poll, Registry, Viewer, ViewerNo, bare,
+};
 use crate::finding::Notes;
 use crate::rules::hls::url::key;
 use crate::rules::{Panel, hls as rules};
@@ -102,11 +104,11 @@ impl Registry {
             return Some(*no);
         }
         // The latest poll was this one's, where another viewer has more than one.
-        let latest = group.latest;
+        let latest = self.loops.get_mut(of)?.latest.take();
         let pending = self.take_pending(of);
         let no = self.add_viewer(of, exchange, pending)?;
         let mut poll = [0; 2];
-        if let Some((other, bytes, client, at_ns)) = latest
+        if let Some(Poll { no: poll_no, viewer: other, bytes, client, at_ns, part }) = latest
             && let Some(first) = self.viewer_mut(other).filter(|first| first.playlists > 1)
         {
             first.playlists = first.playlists.saturating_sub(1);
@@ -114,12 +116,14 @@ impl Registry {
                 *sum = sum.saturating_sub(bytes);
             }
             poll = bytes;
+            let goes_on = part.is_none();
             if let Some(viewer) = self.viewer_mut(no) {
                 (viewer.client, viewer.first_ns) = (client, at_ns);
+                viewer.parts.extend(part);
             }
-        }
-        if let Some(group) = self.loops.get_mut(of) {
-            group.latest = None;
+            if goes_on {
+                self.claims.insert(poll_no, Claim { viewer: Some(no), part: None });
+            }
         }
         let viewer = self.viewer_mut(no)?;
         viewer.playlists = 1;
