@@ -76,9 +76,13 @@ impl Wire {
         self.say(conn, Dir::BToA, &[head.as_bytes(), body].concat(), 11);
     }
 
-    fn close(&mut self, mut conn: Conn) {
+    fn close(&mut self, conn: Conn) {
+        self.end(conn, End::Fin);
+    }
+
+    fn end(&mut self, mut conn: Conn, end: End) {
         conn.stats.last_ns = self.now;
-        conn.tracker.close(End::Fin, &conn.stats, &mut self.hls);
+        conn.tracker.close(end, &conn.stats, &mut self.hls);
     }
 
     fn finish(self) -> Vec<Outcome> {
@@ -159,6 +163,26 @@ fn a_poll_brings_its_connection() {
             viewers.iter().map(|v| v.parts.iter().map(|part| part.stats.info.a.port()).collect()).collect();
         assert_eq!((viewers.len(), viewers[1].client.port()), (2, 5003), "{over}");
         assert_eq!(ports[1], [5003, 5004], "{over}");
+    }
+}
+
+/// A request that the capture ends before the answer to makes it incomplete; one that the player gave up does not.
+#[test]
+fn a_capture_that_ends_before_an_answer_is_not_complete() {
+    for (asks, end, complete) in
+        [(false, End::Capture, true), (true, End::Capture, false), (true, End::Reset, true)]
+    {
+        let mut wire = Wire::default();
+        let mut conn = wire.connect();
+        wire.fetch(&mut conn, "/live/a/video.m3u8", "200 OK", MEDIA);
+        wire.fetch(&mut conn, "/live/a/s1.m4s", "200 OK", "xxxx");
+        if asks {
+            let request = b"GET /live/a/s2.m4s HTTP/1.1\r\nHost: h\r\nUser-Agent: player\r\n\r\n";
+            wire.say(&mut conn, Dir::AToB, request, 99);
+        }
+        wire.end(conn, end);
+        let viewers = wire.finish();
+        assert_eq!((viewers.len(), viewers[0].complete), (1, complete), "{asks} {end:?}");
     }
 }
 

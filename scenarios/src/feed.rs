@@ -32,8 +32,8 @@ pub enum FeedError {
     Flv(PathBuf, wire::Error),
     /// It is no MP4 file, or damaged.
     Mp4(PathBuf, mp4::Trouble),
-    /// Neither FLV nor MP4.
-    Unknown(PathBuf),
+    /// Neither FLV nor MP4, but what it looks like where that is known.
+    Unknown(PathBuf, Option<&'static str>),
     /// Nothing in it can be published; why each of its tracks cannot.
     Empty(PathBuf, Vec<String>),
     /// It ends inside of a tag.
@@ -48,7 +48,12 @@ impl fmt::Display for FeedError {
             Self::Io(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Flv(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Mp4(file, error) => write!(f, "{}: {error}", file.display()),
-            Self::Unknown(file) => write!(f, "{}: neither an FLV nor an MP4 file", file.display()),
+            Self::Unknown(file, what) => {
+                write!(f, "{}: neither an FLV nor an MP4 file", file.display())?;
+                what.map_or(Ok(()), |what| {
+                    write!(f, ", but {what}: ffmpeg -i FILE -c copy FILE.mp4 makes one of it")
+                })
+            }
             Self::Empty(file, why) => {
                 write!(f, "{}: no picture and no sound that could be published", file.display())?;
                 if why.is_empty() { Ok(()) } else { write!(f, " ({})", why.join("; ")) }
@@ -112,7 +117,7 @@ impl Feed {
             Some(b"ftyp" | b"moov" | b"styp" | b"moof" | b"mdat" | b"free" | b"skip" | b"wide") => {
                 Ok(Self::of(Source::Mp4(Box::new(Mp4::open(path, file)?))))
             }
-            _ => Err(FeedError::Unknown(path.to_owned())),
+            _ => Err(FeedError::Unknown(path.to_owned(), looks_like(head))),
         }
     }
 
@@ -229,6 +234,20 @@ impl Feed {
             Source::Flv(flv) => flv.path.clone(),
             Source::Mp4(mp4) => mp4.path.clone(),
         }
+    }
+}
+
+/// What else media comes in.
+fn looks_like(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => Some("Matroska or WebM"),
+        [0x47, ..] => Some("an MPEG transport stream"),
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => Some("AAC in ADTS"),
+        [0xff, second, ..] if second & 0xe0 == 0xe0 => Some("MPEG audio"),
+        [b'I', b'D', b'3', ..] => Some("MPEG audio"),
+        [b'O', b'g', b'g', b'S', ..] => Some("Ogg"),
+        [b'R', b'I', b'F', b'F', ..] => Some("WAV or AVI"),
+        _ => None,
     }
 }
 
@@ -453,6 +472,10 @@ mod tests {
         File::create(&path).unwrap().write_all(b"Dear reader, ...").unwrap();
         let error = Feed::file(&path).unwrap_err().to_string();
         assert!(error.ends_with("letter.txt: neither an FLV nor an MP4 file"), "{error}");
+        let path = directory.path().join("film.ts");
+        File::create(&path).unwrap().write_all(&[0x47; 188]).unwrap();
+        let error = Feed::file(&path).unwrap_err().to_string();
+        assert!(error.contains("nor an MP4 file, but an MPEG transport stream: ffmpeg -i"), "{error}");
         let path = directory.path().join("broken.mp4");
         File::create(&path).unwrap().write_all(b"\0\0\0\x10ftypisom\0\0\0\0").unwrap();
         let error = Feed::file(&path).unwrap_err().to_string();

@@ -309,10 +309,10 @@ impl Tracker {
 
     /// A side has sent its last byte, which is where a body without a length ends.
     pub fn ended(&mut self, dir: Dir, at: At, hls: &mut Registry) {
-        if matches!(self.state(dir), State::Close) {
-            let from_client = self.client == Some(dir);
-            *self.state(dir) = State::Head(Vec::new());
-            self.done(from_client, at, true, hls);
+        let from_client = self.client == Some(dir);
+        if !from_client && self.answering.is_some() {
+            let state = std::mem::replace(self.state(dir), State::Head(Vec::new()));
+            self.done(from_client, at, matches!(state, State::Close), hls);
         }
     }
 
@@ -320,6 +320,9 @@ impl Tracker {
     pub fn close(mut self, end: End, stats: &ConnStats, hls: &mut Registry) {
         let at = At { time_ns: stats.last_ns, frame: stats.info.frame, offset: 0, ready_ns: stats.last_ns };
         let to_its_end = self.states.iter().any(|state| matches!(state, State::Close)) && end == End::Fin;
+        // Where the capture ends before an answer does, it lacks that.
+        let asked = self.answering.is_some() || !self.waiting.is_empty();
+        self.connection.incomplete |= end == End::Capture && asked;
         self.done(false, at, to_its_end, hls);
         let client = self.client.unwrap_or(Dir::AToB);
         hls.closed(self.connection, client, end, stats);
