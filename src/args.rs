@@ -108,7 +108,7 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub rtsp: Option<Listen>,
     /// UDP port for RTP, an even one; RTCP has the next; 0 takes any pair [default: 8000].
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = rtp_port)]
     pub rtp: Option<u16>,
     /// Where to serve HLS over HTTP: IP:PORT, :PORT or off [default: :8888].
     #[arg(long, value_name = "ADDR", value_parser = listen)]
@@ -140,6 +140,11 @@ pub struct Listen(pub Option<SocketAddr>);
 
 fn listen(text: &str) -> Result<Listen, String> {
     server::config::listen(text).map(Listen)
+}
+
+fn rtp_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().map_err(|_| format!("{text:?} is no port from 0 to 65534"))?;
+    server::config::rtp_port(port)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

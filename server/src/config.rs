@@ -409,10 +409,22 @@ impl FileRtmp {
     }
 }
 
+/// A port for RTP is even, and the next one is RTCP's (RFC 3550 §11).
+pub fn rtp_port(port: u16) -> Result<u16, String> {
+    let even = port.is_multiple_of(2);
+    even.then_some(port).ok_or_else(|| format!("{port} is odd: RTP takes an even port, and RTCP the next"))
+}
+
+fn even_port<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let port = <u16 as serde::Deserialize>::deserialize(from)?;
+    rtp_port(port).map(Some).map_err(serde::de::Error::custom)
+}
+
 #[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileRtsp {
     listen: Option<Listen>,
+    #[serde(default, deserialize_with = "even_port")]
     rtp: Option<u16>,
     session_timeout: Option<Span>,
 }
@@ -612,6 +624,7 @@ mod tests {
         let error = |text| Config::parse(text, "s.toml").unwrap_err().to_string();
         assert!(error("api = \"off\"\nrtpm = \":1\"\n").starts_with("s.toml:2:1: unknown field `rtpm`"));
         assert!(error("[rtmp]\nchunk_size = 5\n").starts_with("s.toml:2:14: chunk_size 5: want 128"));
+        assert!(error("[rtsp]\nrtp = 8001\n").starts_with("s.toml:2:7: 8001 is odd: RTP takes an even port"));
         assert!(error("[rtmp]\nchunks = 5\n").starts_with("s.toml:2:1: unknown field `chunks`"));
         assert!(error("rtmp = \"localhost\"\n").starts_with("s.toml:1:8: \"localhost\" is no address"));
         assert!(error("[limits]\nring_time = 5\n").starts_with("s.toml:2:13: "));
