@@ -154,7 +154,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 /// Arguments of `publish`.
 #[derive(Debug, ClapArgs)]
 pub struct Publish {
-    /// An FLV or MP4 file; what it holds is sent as it is.
+    /// An FLV, MP4, MPEG-TS or ADTS file; what it holds is sent as it is.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Where to: `rtmp://HOST[:PORT]/PATH` or `rtsp://HOST[:PORT]/PATH`.

@@ -15,7 +15,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::frames::{framemd5, parts};
+use common::frames::{framemd5, part, parts};
 use common::peer::{Peer, ffmpeg_watches, interrupt, output};
 use common::server::Server;
 use common::{PROGRAM, clip, installed, wait_until};
@@ -70,6 +70,48 @@ fn flv_and_mp4_files_arrive_frame_for_frame() {
         assert!(remux.arg(&file).status().unwrap().success());
         arrives_whole(&name.replace('.', "-"), &file, directory);
     }
+}
+
+/// Transport streams and ADTS hold the clip's frames with other wrapping, and configuration that is written anew.
+#[test]
+fn transport_streams_and_adts_arrive_frame_for_frame() {
+    if !installed(&["ffmpeg"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = Server::start(&[]);
+    for (name, left, rtsp) in
+        [("short.ts", "-sn", false), ("short.ts", "-sn", true), ("sound.aac", "-vn", false)]
+    {
+        let [file, like] = [name, "like.flv"].map(|name| directory.join(name));
+        for file in [&file, &like] {
+            let remux = ["-i", clip().to_str().unwrap(), left, "-t", "3", "-c", "copy"].map(str::to_owned);
+            let quiet = ["-loglevel", "error", "-nostdin", "-y"].map(str::to_owned);
+            output("ffmpeg", &[&quiet[..], &remux, &[file.to_str().unwrap().to_owned()]].concat());
+        }
+        let (reader, out) = ffmpeg_watches(directory, "like", like.to_str().unwrap());
+        reader.ended_well();
+        let whole = framemd5(&out);
+        let path = format!("live/{rtsp}-{}", name.replace('.', "-"));
+        let (viewer, seen) = ffmpeg_watches(directory, "viewer", &server.url(&path));
+        server.wait_viewers(&path, 1);
+        let url = if rtsp { format!("rtsp://{}/{path}", server.rtsp.unwrap()) } else { server.url(&path) };
+        output(PROGRAM, &["publish", file.to_str().unwrap(), &url]);
+        viewer.ended_well();
+        let got = framemd5(&seen);
+        let mut offsets = Vec::new();
+        for (kind, want, have) in [("video", &whole.video, &got.video), ("audio", &whole.audio, &got.audio)] {
+            if !want.is_empty() {
+                let part = part(&format!("{name}, {kind}"), want, have);
+                assert_eq!((part.first, part.end), (0, want.len()), "{name}: all of the {kind}");
+                offsets.push(part.offset);
+            }
+        }
+        assert!(offsets.iter().all(|offset| (offset - offsets[0]).abs() <= 1), "{name}: {offsets:?}");
+        assert_eq!(offsets.len(), if left == "-vn" { 1 } else { 2 });
+    }
+    server.stop();
 }
 
 /// A server that answers one request with OPTIONS' answer and the next with `status`.
@@ -266,12 +308,12 @@ fn what_cannot_be_published_says_why() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("rtmp://{closed}/live/x");
     for (file, url, code, words) in [
-        (letter.as_str(), "rtmp://127.0.0.1/live/x", 2, "neither an FLV nor an MP4 file"),
+        (letter.as_str(), "rtmp://127.0.0.1/live/x", 2, "no FLV, MP4, MPEG-TS or ADTS file"),
         ("no-such-file.mp4", "rtmp://127.0.0.1/live/x", 2, "no-such-file.mp4"),
         (film, "http://127.0.0.1/live/x", 2, "is no URL to publish to"),
         (film, nobody.as_str(), 3, "refused"),
         (film, nobody.replace("rtmp", "rtsp").as_str(), 3, "refused"),
-        (letter.as_str(), "rtsp://127.0.0.1/live/x", 2, "neither an FLV nor an MP4 file"),
+        (letter.as_str(), "rtsp://127.0.0.1/live/x", 2, "no FLV, MP4, MPEG-TS or ADTS file"),
         (film, "rtsp://127.0.0.1", 2, "names no stream"),
     ] {
         let out = Command::new(PROGRAM).args(["publish", file, url]).output().unwrap();

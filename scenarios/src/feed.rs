@@ -1,25 +1,28 @@
 //! What a publisher sends: the tags of a clip or of a file, again and again if wanted.
 
+mod units;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use media::clock::rescale;
 use media::flv::{Demuxer, config_body, frame_header};
-use media::{Frame, Kind, Unit, mp4};
+use media::{Kind, Unit, mp4};
 use session::rtmp::MediaKind;
 use wire::flv::file::{Reader, Step};
 use wire::flv::{TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 
+use self::units::{Container, Units, looks_like};
 use crate::sample::{Clip, Tag};
 use crate::span::{MS, Span};
 
 /// Read of an FLV file at a time.
 const READ: usize = 256 * 1024;
+/// Bytes that tell what a file is.
+const HEAD: u64 = 8192;
 /// The largest FLV tag: eleven bytes of header, 24 bits of body, four bytes behind it.
 const LARGEST_TAG: usize = (1 << 24) + 15;
 
@@ -32,7 +35,7 @@ pub enum FeedError {
     Flv(PathBuf, wire::Error),
     /// It is no MP4 file, or damaged.
     Mp4(PathBuf, mp4::Trouble),
-    /// Neither FLV nor MP4, but what it looks like where that is known.
+    /// No file that we read, but what it looks like where that is known.
     Unknown(PathBuf, Option<&'static str>),
     /// Nothing in it can be published; why each of its tracks cannot.
     Empty(PathBuf, Vec<String>),
@@ -49,10 +52,13 @@ impl fmt::Display for FeedError {
             Self::Flv(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Mp4(file, error) => write!(f, "{}: {error}", file.display()),
             Self::Unknown(file, what) => {
-                write!(f, "{}: neither an FLV nor an MP4 file", file.display())?;
-                what.map_or(Ok(()), |what| {
-                    write!(f, ", but {what}: ffmpeg -i FILE -c copy FILE.mp4 makes one of it")
-                })
+                write!(f, "{}: no FLV, MP4, MPEG-TS or ADTS file", file.display())?;
+                match what {
+                    Some(what) => {
+                        write!(f, ", but {what}: ffmpeg -i FILE -c copy FILE.mp4 makes an MP4 file of it")
+                    }
+                    None => Ok(()),
+                }
             }
             Self::Empty(file, why) => {
                 write!(f, "{}: no picture and no sound that could be published", file.display())?;
@@ -87,7 +93,7 @@ pub struct Feed {
 enum Source {
     Clip { clip: Clip, next: usize },
     Flv(Flv),
-    Mp4(Box<Mp4>),
+    Units(Box<Units>),
 }
 
 /// What a source has next.
@@ -102,22 +108,19 @@ impl Feed {
         Self::of(Source::Clip { clip, next: 0 })
     }
 
-    /// An FLV or MP4 file, told apart by how it begins.
+    /// A file, told by how it begins.
     pub fn file(path: &Path) -> Result<Self, FeedError> {
         let failed = |e| FeedError::Io(path.to_owned(), e);
         let mut file = File::open(path).map_err(failed)?;
-        let mut head = [0; 12];
-        let n = file.read(&mut head).map_err(failed)?;
+        let mut head = Vec::new();
+        (&file).take(HEAD).read_to_end(&mut head).map_err(failed)?;
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let head = &head[..n];
         if head.starts_with(b"FLV") {
             return Ok(Self::of(Source::Flv(Flv::new(path, file))));
         }
-        match head.get(4..8) {
-            Some(b"ftyp" | b"moov" | b"styp" | b"moof" | b"mdat" | b"free" | b"skip" | b"wide") => {
-                Ok(Self::of(Source::Mp4(Box::new(Mp4::open(path, file)?))))
-            }
-            _ => Err(FeedError::Unknown(path.to_owned(), looks_like(head))),
+        match Container::of(&head) {
+            Some(container) => Ok(Self::of(Source::Units(Box::new(Units::open(path, file, container)?)))),
+            None => Err(FeedError::Unknown(path.to_owned(), looks_like(&head))),
         }
     }
 
@@ -129,7 +132,7 @@ impl Feed {
     /// Tracks of the file that are left out, and why.
     pub fn left_out(&self) -> &[String] {
         match &self.source {
-            Source::Mp4(mp4) => mp4.demuxer.skipped(),
+            Source::Units(units) => units.left_out(),
             Source::Clip { .. } | Source::Flv(_) => &[],
         }
     }
@@ -188,7 +191,7 @@ impl Feed {
                 tag.map(Piece::Tag)
             }
             Source::Flv(flv) => flv.next()?.map(Piece::Tag),
-            Source::Mp4(mp4) => mp4.next()?.map(Piece::Unit),
+            Source::Units(units) => units.next()?.map(Piece::Unit),
         };
         let Some(piece) = piece else { return Ok(None) };
         let time = match (&piece, &self.source) {
@@ -196,9 +199,9 @@ impl Feed {
                 self.span.tag(*kind, *time, body);
                 *time
             }
-            (Piece::Unit(Unit::Frame(frame)), Source::Mp4(mp4)) => {
-                self.span.frame(message_kind(frame.track.kind()), frame, mp4.nanoseconds(frame));
-                mp4.time(frame)
+            (Piece::Unit(Unit::Frame(frame)), Source::Units(units)) => {
+                self.span.frame(message_kind(frame.track.kind()), frame, units.nanoseconds(frame));
+                units.time(frame)
             }
             _ => return Ok(Some((piece, milliseconds(self.offset)))),
         };
@@ -217,7 +220,7 @@ impl Feed {
         match &mut self.source {
             Source::Clip { next, .. } => *next = 0,
             Source::Flv(flv) => flv.rewind()?,
-            Source::Mp4(mp4) => **mp4 = Mp4::open(&mp4.path, mp4.again()?)?,
+            Source::Units(units) => **units = units.again()?,
         }
         Ok(())
     }
@@ -232,22 +235,8 @@ impl Feed {
         match &self.source {
             Source::Clip { .. } => PathBuf::from("the clip"),
             Source::Flv(flv) => flv.path.clone(),
-            Source::Mp4(mp4) => mp4.path.clone(),
+            Source::Units(units) => units.path().to_owned(),
         }
-    }
-}
-
-/// What else media comes in.
-fn looks_like(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => Some("Matroska or WebM"),
-        [0x47, ..] => Some("an MPEG transport stream"),
-        [0xff, second, ..] if second & 0xf6 == 0xf0 => Some("AAC in ADTS"),
-        [0xff, second, ..] if second & 0xe0 == 0xe0 => Some("MPEG audio"),
-        [b'I', b'D', b'3', ..] => Some("MPEG audio"),
-        [b'O', b'g', b'g', b'S', ..] => Some("Ogg"),
-        [b'R', b'I', b'F', b'F', ..] => Some("WAV or AVI"),
-        _ => None,
     }
 }
 
@@ -316,84 +305,6 @@ impl Flv {
             }
         }
         Ok(true)
-    }
-}
-
-/// An MP4 file.
-#[derive(Debug)]
-struct Mp4 {
-    path: PathBuf,
-    demuxer: mp4::Demuxer<OnDisk>,
-    /// The tracks, before the first frame.
-    ready: VecDeque<Unit>,
-    /// Added to every time so that none is negative.
-    shift: Option<i64>,
-}
-
-#[derive(Debug)]
-struct OnDisk(File);
-
-impl mp4::Source for OnDisk {
-    fn size(&mut self) -> u64 {
-        self.0.metadata().map_or(0, |m| m.len())
-    }
-
-    fn read(&mut self, at: u64, n: usize) -> Result<Bytes, String> {
-        let mut bytes = vec![0; n];
-        let mut filled = 0;
-        while filled < n {
-            match self.0.read_at(&mut bytes[filled..], at.saturating_add(filled as u64)) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        bytes.truncate(filled);
-        Ok(bytes.into())
-    }
-}
-
-impl Mp4 {
-    fn open(path: &Path, file: File) -> Result<Self, FeedError> {
-        let failed = |e| FeedError::Mp4(path.to_owned(), e);
-        let demuxer = mp4::Demuxer::open(OnDisk(file)).map_err(failed)?;
-        let ready: VecDeque<Unit> = demuxer.tracks().map(|track| Unit::Track(track.clone())).collect();
-        if ready.is_empty() {
-            return Err(FeedError::Empty(path.to_owned(), demuxer.skipped().to_vec()));
-        }
-        Ok(Self { path: path.to_owned(), demuxer, ready, shift: None })
-    }
-
-    fn again(&self) -> Result<File, FeedError> {
-        File::open(&self.path).map_err(|e| FeedError::Io(self.path.clone(), e))
-    }
-
-    fn next(&mut self) -> Result<Option<Unit>, FeedError> {
-        if let Some(track) = self.ready.pop_front() {
-            return Ok(Some(track));
-        }
-        match self.demuxer.next() {
-            Some(Ok(frame)) => {
-                // Frames come in order of their decoding times: the first is the earliest.
-                self.shift.get_or_insert(-frame.dts_ms());
-                Ok(Some(Unit::Frame(frame)))
-            }
-            Some(Err(error)) => Err(FeedError::Mp4(self.path.clone(), error)),
-            None => Ok(None),
-        }
-    }
-
-    /// The same in nanoseconds.
-    fn nanoseconds(&self, frame: &Frame) -> u64 {
-        let since = frame.dts.saturating_add(rescale(self.shift.unwrap_or(0), 1000, frame.track.clock));
-        let exact = i128::from(since.max(0)) * 1_000_000_000 / i128::from(frame.track.clock.max(1));
-        u64::try_from(exact).unwrap_or(u64::MAX)
-    }
-
-    /// When a frame is due, in milliseconds from the first one.
-    fn time(&self, frame: &Frame) -> u32 {
-        let time = frame.dts_ms().saturating_add(self.shift.unwrap_or(0));
-        u32::try_from(time.max(0)).unwrap_or(u32::MAX)
     }
 }
 
@@ -471,11 +382,16 @@ mod tests {
         let path = directory.path().join("letter.txt");
         File::create(&path).unwrap().write_all(b"Dear reader, ...").unwrap();
         let error = Feed::file(&path).unwrap_err().to_string();
-        assert!(error.ends_with("letter.txt: neither an FLV nor an MP4 file"), "{error}");
-        let path = directory.path().join("film.ts");
-        File::create(&path).unwrap().write_all(&[0x47; 188]).unwrap();
+        assert!(error.ends_with("letter.txt: no FLV, MP4, MPEG-TS or ADTS file"), "{error}");
+        let path = directory.path().join("film.webm");
+        File::create(&path).unwrap().write_all(&[0x1a, 0x45, 0xdf, 0xa3, 0]).unwrap();
         let error = Feed::file(&path).unwrap_err().to_string();
-        assert!(error.contains("nor an MP4 file, but an MPEG transport stream: ffmpeg -i"), "{error}");
+        assert!(error.contains("file, but Matroska or WebM: ffmpeg -i"), "{error}");
+        let path = directory.path().join("empty.ts");
+        let packet = [&[0x47, 0x1f, 0xff, 0x10][..], &[0xff; 184]].concat();
+        File::create(&path).unwrap().write_all(&packet.repeat(9)).unwrap();
+        let error = Feed::file(&path).unwrap_err().to_string();
+        assert!(error.contains("empty.ts: no picture and no sound"), "{error}");
         let path = directory.path().join("broken.mp4");
         File::create(&path).unwrap().write_all(b"\0\0\0\x10ftypisom\0\0\0\0").unwrap();
         let error = Feed::file(&path).unwrap_err().to_string();

@@ -415,8 +415,8 @@ pub fn rtp_port(port: u16) -> Result<u16, String> {
     even.then_some(port).ok_or_else(|| format!("{port} is odd: RTP takes an even port, and RTCP the next"))
 }
 
-fn even_port<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
-    let port = <u16 as serde::Deserialize>::deserialize(from)?;
+fn even_port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let port = u16::deserialize(from)?;
     rtp_port(port).map(Some).map_err(serde::de::Error::custom)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use media::ts::{Event, Kind, Unit};
 use model::TrackKind;
-use wire::codec::{avc, hevc};
+use wire::codec::{annex_b, avc, hevc};
 
 use super::sound;
 use super::unit::frame;
@@ -236,33 +236,12 @@ impl Tracks {
     }
 }
 
-/// NAL units behind start codes (H.264 annex B).
-fn units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = start(bytes).and_then(|at| bytes.get(at..)).unwrap_or_default();
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let next = start(rest);
-        let end = next.map_or(rest.len(), |next| next.saturating_sub(3));
-        let nal = rest.get(..end).unwrap_or_default();
-        rest = next.and_then(|next| rest.get(next..)).unwrap_or_default();
-        Some(nal)
-    })
-}
-
-/// Where the bytes behind the next start code begin.
-fn start(bytes: &[u8]) -> Option<usize> {
-    let found = bytes.windows(3).position(|window| window == [0, 0, 1])?;
-    Some(found.saturating_add(3))
-}
-
 /// Counts the pictures of a PES packet: one, unless delimiters stand between several. Two first slices alone are the
 /// fields of one picture.
 fn pictures(track: &mut Track, h265: bool, unit: &Unit<'_>) -> u32 {
     let (mut begun, mut delimiters) = (0u32, 0u32);
     let mut keys = Vec::new();
-    for nal in units(unit.data) {
+    for nal in annex_b(unit.data) {
         let (vcl, sync, sps, first, delimiter) = if h265 {
             let kind = hevc::nal_type(nal).unwrap_or(u8::MAX);
             let first = nal.get(2).is_some_and(|b| b & 0x80 != 0);
@@ -296,7 +275,7 @@ fn pictures(track: &mut Track, h265: bool, unit: &Unit<'_>) -> u32 {
 /// Pictures of MPEG-1 and MPEG-2 video: their headers, and the sequence header with its size (ISO 13818-2 §6.2).
 fn mpeg_video(track: &mut Track, unit: &Unit<'_>) -> u32 {
     let mut found = 0u32;
-    for part in units(unit.data) {
+    for part in annex_b(unit.data) {
         match part {
             [0xb3, w, wh, h, ..] => {
                 let width = u32::from(*w) << 4 | u32::from(wh >> 4);
@@ -312,17 +291,4 @@ fn mpeg_video(track: &mut Track, unit: &Unit<'_>) -> u32 {
         }
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_between_start_codes() {
-        let bytes = [9, 0, 0, 0, 1, 0x67, 5, 0, 0, 1, 0x68, 0, 0, 1, 0x65, 0x88];
-        let found: Vec<&[u8]> = units(&bytes).collect();
-        assert_eq!(found, [&[0x67, 5][..], &[0x68], &[0x65, 0x88]]);
-        assert_eq!(units(&[1, 2, 3]).count(), 0);
-    }
 }

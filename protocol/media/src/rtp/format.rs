@@ -11,9 +11,9 @@ use wire::codec::avc;
 use wire::sdp::Media;
 
 use super::aac::Layout;
-use super::h264::Sets;
 use crate::describe::describe as describe_track;
 use crate::frame::{Codec, Track};
+use crate::sets::Sets;
 
 /// The first dynamic payload type (RFC 3551 §6).
 const DYNAMIC: u8 = 96;

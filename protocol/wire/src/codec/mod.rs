@@ -6,4 +6,4 @@ pub mod hevc;
 pub mod mpa;
 mod nal;
 
-pub use nal::{LengthPrefixed, unescape};
+pub use nal::{LengthPrefixed, annex_b, unescape};

@@ -87,6 +87,28 @@ impl<'b> Iterator for LengthPrefixed<'b> {
     }
 }
 
+/// The NAL units behind start codes (H.264 and H.265 annex B), without the zeros that may follow them.
+pub fn annex_b(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = behind_start(bytes).and_then(|at| bytes.get(at..)).unwrap_or_default();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let next = behind_start(rest);
+        let end = next.map_or(rest.len(), |next| next.saturating_sub(3));
+        let nal = rest.get(..end).unwrap_or_default();
+        rest = next.and_then(|next| rest.get(next..)).unwrap_or_default();
+        let zeros = nal.iter().rev().take_while(|byte| **byte == 0).count();
+        Some(nal.get(..nal.len().saturating_sub(zeros)).unwrap_or_default())
+    })
+}
+
+/// Where the bytes behind the next start code begin.
+fn behind_start(bytes: &[u8]) -> Option<usize> {
+    let found = bytes.windows(3).position(|window| window == [0, 0, 1])?;
+    Some(found.saturating_add(3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +129,14 @@ mod tests {
         let error = units.next().unwrap().unwrap_err();
         assert_eq!(error.to_string(), "byte 5: NAL unit in coded picture: want 13 bytes, 5 are left");
         assert_eq!(units.next(), None);
+    }
+
+    #[test]
+    fn units_between_start_codes() {
+        let bytes = [9, 0, 0, 0, 1, 0x67, 5, 0, 0, 1, 0x68, 0, 0, 0, 1, 0x65, 0x88, 0, 0];
+        let found: Vec<&[u8]> = annex_b(&bytes).collect();
+        assert_eq!(found, [&[0x67, 5][..], &[0x68], &[0x65, 0x88]]);
+        assert_eq!(annex_b(&[1, 2, 3]).count(), 0);
     }
 
     proptest! {
