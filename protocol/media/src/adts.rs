@@ -12,6 +12,8 @@ use crate::frame::{Codec, Frame, Track, Unit};
 
 /// Bytes of the longest header.
 const HEAD: usize = 9;
+/// Bytes of an ID3 tag's head.
+const TAG_HEAD: usize = 10;
 /// Samples of a raw data block.
 const SAMPLES: i64 = 1024;
 /// Told times that differ from the counted ones by less than this part of a second are taken for rounding.
@@ -21,6 +23,8 @@ const ROUNDING: i64 = 10;
 #[derive(Debug, Default)]
 pub struct Splitter {
     rest: Vec<u8>,
+    /// Bytes of an ID3 tag that are still to come.
+    tag: usize,
     track: Option<Arc<Track>>,
     /// When the next frame begins, in samples.
     next: Option<i64>,
@@ -42,22 +46,23 @@ impl Splitter {
     /// Takes the next bytes and hands on their frames, with the track before the first. `time` is that of the first frame
     /// that begins in them, in ticks of a clock; without one a frame follows the one before.
     pub fn data(&mut self, bytes: &[u8], time: Option<(i64, u32)>, mut unit: impl FnMut(Unit)) {
+        let passed = self.tag.min(bytes.len());
+        self.tag = self.tag.saturating_sub(passed);
         let before = self.rest.len();
-        self.rest.extend_from_slice(bytes);
+        self.rest.extend_from_slice(bytes.get(passed..).unwrap_or_default());
         let all = Bytes::from(std::mem::take(&mut self.rest));
         let (mut at, mut time) = (0usize, time);
         loop {
             let left = all.slice(at.min(all.len())..);
-            if left.len() < HEAD {
+            let header_cut = left.len() < HEAD && Header::parse(&left).is_none();
+            if header_cut || (left.len() < TAG_HEAD && left.starts_with(b"ID3")) {
                 self.rest = left.to_vec();
                 return;
             }
             if let Some(size) = tag(&left) {
-                if left.len() < size {
-                    self.rest = left.to_vec();
-                    return;
-                }
-                at = at.saturating_add(size);
+                // However long it says to be, nothing of it is kept.
+                self.tag = size.saturating_sub(left.len());
+                at = at.saturating_add(size.min(left.len()));
                 continue;
             }
             let Some(header) = Header::parse(&left) else {
@@ -115,7 +120,7 @@ impl Splitter {
 fn tag(bytes: &[u8]) -> Option<usize> {
     let [b'I', b'D', b'3', _, _, _, a, b, c, d, ..] = bytes else { return None };
     let size = [a, b, c, d].into_iter().fold(0usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
-    Some(size.saturating_add(10))
+    Some(size.saturating_add(TAG_HEAD))
 }
 
 #[cfg(test)]
