@@ -10,8 +10,9 @@
 mod common;
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
+use common::PATIENCE;
 use common::rtp::{BYE, rtcp, rtp};
 use common::rtsp::{Hand, SDP_TYPE, SOUND, session_of};
 use common::server::Server;
@@ -19,6 +20,8 @@ use common::server::Server;
 /// A second track, of pictures whose parameter sets are told.
 const TOLD_PICTURES: &str = "m=video 0 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=1;\
     sprop-parameter-sets=Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY=,aOrssiw=\r\na=control:trackID=1\r\n";
+/// How a player gets its only track on the connection.
+const OVER_TCP: &str = "RTP/AVP/TCP;unicast;interleaved=0-1";
 /// A second track that nobody here can read.
 const SPEECH: &str = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 telephone-event/8000\r\na=control:trackID=1\r\n";
 
@@ -64,10 +67,10 @@ impl Cam {
         self.hand.send(&[&[b'$', 0], &length[..], &packet].concat());
     }
 
-    /// Has somebody play the first track, on these channels, from a further frame of sound on; returns the header Session.
+    /// Has somebody play the first track, this way, from a further frame of sound on; returns the header Session.
     #[track_caller]
-    fn plays(&mut self, server: &Server, player: &mut Hand, channels: &str) -> String {
-        let headers = format!("Transport: RTP/AVP/TCP;unicast;interleaved={channels}\r\n");
+    fn plays(&mut self, server: &Server, player: &mut Hand, way: &str) -> String {
+        let headers = format!("Transport: {way}\r\n");
         let answer = player.asks_well("SETUP", &format!("{}/trackID=0", self.url), &headers, "");
         let session = session_of(&answer);
         player.send(format!("PLAY {} RTSP/1.0\r\nCSeq: 90\r\n{session}\r\n", self.url).as_bytes());
@@ -158,7 +161,7 @@ fn a_player_comes_back_on_its_connection(server: &Server, rtsp: SocketAddr) {
     };
     let mut player = Hand::connect(rtsp);
     let mut cam = on_air();
-    let session = cam.plays(server, &mut player, "0-1");
+    let session = cam.plays(server, &mut player, OVER_TCP);
     cam.sound();
     let url = cam.url.clone();
     cam.leaves();
@@ -168,7 +171,7 @@ fn a_player_comes_back_on_its_connection(server: &Server, rtsp: SocketAddr) {
     player.asks_well("TEARDOWN", &url, &session, "");
 
     let mut cam = on_air();
-    cam.plays(server, &mut player, "0-1");
+    cam.plays(server, &mut player, OVER_TCP);
     // Longer than one may stay who does nothing.
     for _ in 0..56 {
         std::thread::sleep(std::time::Duration::from_millis(100));
@@ -178,13 +181,49 @@ fn a_player_comes_back_on_its_connection(server: &Server, rtsp: SocketAddr) {
     cam.leaves();
 }
 
+/// A session over UDP goes on when its connection breaks, and listens to another (RFC 2326 §1.1).
+fn a_session_outlives_its_connection(server: &Server, rtsp: SocketAddr) {
+    let mut cam = Cam::new(rtsp, "udp/a", SOUND, &[0]);
+    cam.sound();
+    assert_eq!(described(rtsp, &cam.url).len(), 1);
+    let ports = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    ports.iter().for_each(|port| port.set_read_timeout(Some(PATIENCE)).unwrap());
+    let [rtp_port, rtcp_port] = [0, 1].map(|n: usize| ports[n].local_addr().unwrap().port());
+    let way = format!("RTP/AVP;unicast;client_port={rtp_port}-{rtcp_port}");
+    let mut player = Hand::connect(rtsp);
+    let session = cam.plays(server, &mut player, &way);
+    let mut packet = [0; 2000];
+    let mut hears = |cam: &mut Cam| {
+        cam.sound();
+        let length = ports[0].recv(&mut packet).expect("a packet of the session");
+        rtp(&packet[..length]).sequence
+    };
+    let first = hears(&mut cam);
+    drop(player);
+    let mut other = Hand::connect(rtsp);
+    other.asks_well("GET_PARAMETER", &cam.url, &session, "");
+    assert_eq!(hears(&mut cam), first.wrapping_add(1));
+    assert_eq!(server.clients("viewer", "udp/a").len(), 1);
+    other.asks_well("TEARDOWN", &cam.url, &session, "");
+    let goodbye = loop {
+        let length = ports[1].recv(&mut packet).expect("goodbye");
+        if let Some(bye) = rtcp(&packet[..length]).iter().find(|part| part.0 == BYE) {
+            break bye.1.len();
+        }
+    };
+    assert_eq!(goodbye, 4);
+    server.wait_viewers("udp/a", 0);
+    assert!(other.ask("PLAY", &cam.url, &session, "").starts_with("RTSP/1.0 454 "));
+    cam.leaves();
+}
+
 /// A player that leaves gets a goodbye of each track before the answer, and nothing behind it (RFC 3550 §6.6, RFC 2326 §10.7).
 fn who_leaves_hears_goodbye(server: &Server, rtsp: SocketAddr) {
     let mut cam = Cam::new(rtsp, "bye/a", SOUND, &[0]);
     cam.sound();
     assert_eq!(described(rtsp, &cam.url).len(), 1);
     let mut player = Hand::connect(rtsp);
-    let session = cam.plays(server, &mut player, "4-5");
+    let session = cam.plays(server, &mut player, "RTP/AVP/TCP;unicast;interleaved=4-5");
     // Sound alone leaves at once.
     (0..5).for_each(|_| cam.sound());
     let mut ssrc = None;
@@ -214,6 +253,7 @@ fn exchanges_by_hand() {
     described_is_what_comes(rtsp);
     play_is_answered_with_the_first_frame(&server, rtsp);
     who_leaves_hears_goodbye(&server, rtsp);
+    a_session_outlives_its_connection(&server, rtsp);
     a_player_comes_back_on_its_connection(&server, rtsp);
     server.wait_deserted();
     server.stop();

@@ -12,6 +12,7 @@ use session::rtsp::{
     ServerConfig, TrackStart,
 };
 use streamgauge_session as session;
+use wire::rtsp::Head;
 
 const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=control:*\r\n\
     m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=0\r\n\
@@ -61,6 +62,7 @@ impl Pair {
                 Action::Play { info: tracks.iter().map(start).collect() }
             }
             Event::Record { .. } => Action::Record,
+            Event::Elsewhere { .. } => return Some(Action::Refuse(Refusal::NoSession)),
             _ => return None,
         };
         Some(self.refuse.map_or(yes, Action::Refuse))
@@ -219,6 +221,94 @@ fn keepalives_hold_a_udp_session_and_silence_ends_it() {
     pair.pass(end.after(Duration::from_secs(30)), false);
     assert_eq!(pair.closed, [("server", Reason::Timeout("the session was silent"))]);
     assert_eq!(pair.server_events.last(), Some(&Event::Ended { silent: true }));
+}
+
+/// What a server says from here on, and whether it closes.
+fn said(server: &mut Server) -> (Vec<String>, Option<Reason>) {
+    let (mut sent, mut closed) = (Vec::new(), None);
+    while let Some(output) = server.poll() {
+        match output {
+            Output::Send(bytes) => sent.push(String::from_utf8_lossy(&bytes).into_owned()),
+            Output::Close(reason) => closed = Some(reason),
+            Output::Event(_) | Output::WakeAt(_) => {}
+        }
+    }
+    (sent, closed)
+}
+
+fn request(method: &str, session: &str) -> Head {
+    Head::request(method, "rtsp://h/live/caf%C3%A9").with("CSeq", "41").with("Session", session)
+}
+
+#[test]
+fn a_player_over_udp_stays_without_its_connection() {
+    let play = |carry: &[Carry]| {
+        let mut pair = Pair::new(ClientRole::Play, 100, carry);
+        pair.settle();
+        pair
+    };
+    // What comes interleaved needs the connection.
+    let mut pair = play(&TCP);
+    assert_eq!(pair.server.roams(), None);
+    pair.server.handle(pair.now, Input::Closed);
+    assert_eq!(said(&mut pair.server).1, Some(Reason::PeerClosed));
+
+    let mut pair = play(&UDP);
+    let id = pair.server.roams().unwrap().to_owned();
+    pair.server.handle(pair.now, Input::Closed);
+    assert_eq!(said(&mut pair.server), (vec![], None));
+    // It is heard of on its ports, and by requests that come another way.
+    let relayed = |pair: &mut Pair, method: &str, id: &str| {
+        pair.server.handle(pair.now, Input::Relayed { head: request(method, id), body: Bytes::new() });
+        said(&mut pair.server)
+    };
+    for (seconds, way) in [(60, "Alive"), (110, "GET_PARAMETER"), (160, "OPTIONS"), (210, "PAUSE")] {
+        pair.pass(Time::from_millis(seconds * 1000), false);
+        assert_eq!(pair.closed, [], "before {seconds} s");
+        match way {
+            "Alive" => pair.server.handle(pair.now, Input::Alive),
+            method => {
+                let (sent, closed) = relayed(&mut pair, method, &id);
+                assert!(sent[0].starts_with("RTSP/1.0 200 OK\r\nCSeq: 41\r\n"), "{sent:?}");
+                assert_eq!((sent.len(), closed), (1, None));
+            }
+        }
+    }
+    // A session that it has not, it does not look for elsewhere.
+    assert!(relayed(&mut pair, "PLAY", "none").0[0].starts_with("RTSP/1.0 454 "));
+    let (sent, closed) = relayed(&mut pair, "TEARDOWN", &id);
+    assert!(sent[0].starts_with("RTSP/1.0 200 "), "{sent:?}");
+    assert_eq!((pair.server.roams(), closed), (None, Some(Reason::PeerClosed)));
+
+    // Nobody hears of it any more.
+    let mut pair = play(&UDP);
+    pair.server.handle(pair.now, Input::Closed);
+    pair.pass(Time::from_millis(200_000), false);
+    assert_eq!(pair.closed, [("server", Reason::Timeout("the session was silent"))]);
+}
+
+#[test]
+fn a_session_of_another_connection_is_asked_for() {
+    let mut server = Server::new(ServerConfig::default(), 2, Time::default());
+    let now = Time::from_millis(10);
+    let asks = |server: &mut Server, method: &str| {
+        server.handle(now, Input::Bytes(&request(method, "other").encode(b"")));
+        let outputs: Vec<Output> = std::iter::from_fn(|| server.poll()).collect();
+        outputs.into_iter().find_map(|output| match output {
+            Output::Event(Event::Elsewhere { id, head, .. }) => Some((id, head.as_request()?.0.to_owned())),
+            _ => None,
+        })
+    };
+    for method in ["OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "PLAY", "PAUSE", "TEARDOWN"] {
+        assert_eq!(asks(&mut server, method), Some(("other".to_owned(), method.to_owned())));
+        server.handle(now, Input::Do(Action::Answered(Bytes::from_static(b"as it came"))));
+        assert_eq!(said(&mut server), (vec!["as it came".to_owned()], None));
+    }
+    // What would change how packets travel is this connection's own matter.
+    for method in ["SETUP", "RECORD", "DESCRIBE", "ANNOUNCE"] {
+        server.handle(now, Input::Bytes(&request(method, "other").encode(b"")));
+        assert!(said(&mut server).0[0].starts_with("RTSP/1.0 454 "), "{method}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::pacer::Pacer;
 use super::playing::Playing;
 use super::ports::{Packet, Ports, Way, way};
 use super::publishing::Publishing;
+use super::roaming::{Roaming, answered};
 use super::spread::Spread;
 use crate::driver::{Accepting, End, Link, TAKE, raised, scratch};
 use crate::fault::rtsp::Breaker;
@@ -39,7 +40,8 @@ pub(crate) async fn listen(accepting: Accepting, ports: Arc<Ports>) {
 pub(super) struct Connection {
     pub(super) link: Link,
     pub(super) ports: Arc<Ports>,
-    session: Server,
+    pub(super) session: Server,
+    pub(super) roaming: Roaming,
     pub(super) egress: Egress,
     pacer: Pacer,
     /// When datagrams that wait may leave.
@@ -69,6 +71,7 @@ impl Connection {
         let (route, arrived) = way();
         Self {
             session: Server::new(config, link.seed, now),
+            roaming: Roaming::new(),
             egress: Egress::new(link.peer, Breaker::new(&link.shared.config.faults)),
             pacer: Pacer::new(now),
             spread: Spread::new(link.seed),
@@ -135,7 +138,7 @@ impl Connection {
             }
             self.account();
             let held = self.publishing.as_ref().is_some_and(|p| !p.may_go_on(&self.link.client.signal));
-            let reads = !held && self.link.may_read(&self.egress.outbox);
+            let reads = !held && !self.roaming.detached && self.link.may_read(&self.egress.outbox);
             let writes = !self.egress.outbox.is_empty();
             let mask = EVICT | SHUTDOWN | ROOM | if all { DATA } else { 0 };
             let deadline = self.deadline().map(|at| Instant::from_std(self.link.shared.clock.instant(at)));
@@ -145,6 +148,14 @@ impl Connection {
                     Err(end) => return end,
                 },
                 packet = self.arrived.recv() => packet,
+                Some(relayed) = self.roaming.relayed.recv() => {
+                    self.relayed(relayed);
+                    continue;
+                }
+                answer = answered(&mut self.roaming.asked) => {
+                    self.heard_elsewhere(answer);
+                    continue;
+                }
                 () = raised(&self.link.client.signal, mask) => None,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => None,
             };
@@ -247,11 +258,13 @@ impl Connection {
         scratch(|buffer| {
             let buffer = buffer.get_mut(..READ).unwrap_or_default();
             let Poll::Ready(read) = self.link.poll_read(cx, buffer) else { return Ok(()) };
-            let n = read?;
-            if n == 0 {
-                self.drain(Some(Input::Closed));
-                return Err(End::THEIRS);
-            }
+            let n = match read {
+                Ok(n) if n > 0 => n,
+                end => {
+                    let end = end.err().unwrap_or(End::THEIRS);
+                    return if self.goes_on() { Ok(()) } else { Err(end) };
+                }
+            };
             self.drain(Some(Input::Bytes(buffer.get(..n).unwrap_or_default())));
             Ok(())
         })
@@ -351,14 +364,18 @@ impl Connection {
         loop {
             while let Some(output) = self.session.poll() {
                 match output {
-                    Output::Send(bytes) => self.egress.answer(bytes),
+                    Output::Send(bytes) => match self.roaming.asker() {
+                        Some(asker) => drop(asker.send(bytes)),
+                        None if self.roaming.detached => {}
+                        None => self.egress.answer(bytes),
+                    },
                     Output::WakeAt(at) => self.wake = Some(at),
                     Output::Event(event) => answers.extend(self.event(event)),
                     Output::Close(reason) => self.close(reason),
                 }
             }
             if answers.is_empty() {
-                return;
+                return self.show_session();
             }
             for answer in answers.drain(..) {
                 self.session.handle(now, Input::Do(answer));
@@ -394,6 +411,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.hide_session();
         self.ended();
     }
 }

@@ -9,6 +9,7 @@ mod playing;
 mod ports;
 mod publishing;
 mod receive;
+mod roaming;
 mod socket;
 mod spread;
 

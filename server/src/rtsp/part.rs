@@ -59,6 +59,7 @@ impl Connection {
                 self.link.misbehaved(&what);
                 None
             }
+            Event::Elsewhere { id, head, body } => self.ask_elsewhere(&id, head, body),
             // These are a client's.
             Event::Described { .. }
             | Event::Announced

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::roaming::Registry;
 use super::socket::Socket;
 use crate::address::canonical;
 use crate::tap::{Role, Tap, TapUdp};
@@ -105,6 +106,7 @@ pub(crate) struct Ports {
     routes: Mutex<HashMap<(bool, SocketAddr), Route>>,
     strangers: AtomicU64,
     tap: Option<TapUdp>,
+    roaming: Registry,
 }
 
 impl Ports {
@@ -131,12 +133,25 @@ impl Ports {
         // Less will do where the system gives no more.
         let _ = SockRef::from(rtp.io()).set_recv_buffer_size(RECEIVE_BUFFER);
         let (routes, strangers) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { rtp, rtcp, numbers: (first, second), routes, strangers, tap: None })
+        Ok(Self {
+            rtp,
+            rtcp,
+            numbers: (first, second),
+            routes,
+            strangers,
+            tap: None,
+            roaming: Registry::default(),
+        })
     }
 
     /// Notes what comes and goes in the tap.
     pub fn tapped(self, tap: Option<&Tap>) -> Self {
         Self { tap: tap.map(|tap| tap.datagrams(Role::Server)), ..self }
+    }
+
+    /// The sessions that use them and need no connection.
+    pub(super) fn roaming(&self) -> &Registry {
+        &self.roaming
     }
 
     /// The port numbers of RTP and RTCP.

@@ -133,7 +133,8 @@ impl Client {
             Input::Closed => self.close(Reason::PeerClosed),
             Input::Tick if now >= self.deadline => self.expire(),
             Input::Tick => self.out.push_back(Output::WakeAt(self.deadline)),
-            Input::Alive => {}
+            // These are a server's.
+            Input::Alive | Input::Relayed { .. } => {}
             Input::Do(action) => self.act(action),
         }
     }

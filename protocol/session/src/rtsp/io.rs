@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wire::rtsp::Head;
 use wire::sdp::Description;
 
 use super::Reason;
@@ -20,6 +21,14 @@ pub enum Input<'a> {
     Tick,
     /// A packet of the peer arrived on one of the session's UDP ports: it is still there.
     Alive,
+    /// Server: a request about this session that came on another connection. The next [`Output::Send`] answers it; there has to
+    /// be no request waiting.
+    Relayed {
+        /// Its head.
+        head: Head,
+        /// Its body.
+        body: Bytes,
+    },
     /// The driver's decision or wish.
     Do(Action),
 }
@@ -120,6 +129,16 @@ pub enum Event {
         /// The tracks, ascending.
         tracks: Vec<usize>,
     },
+    /// Server: a request about a session that is none of this connection's. Answer with [`Action::Answered`] where another
+    /// connection has it, else with [`Action::Refuse`]; until then nothing more is read.
+    Elsewhere {
+        /// The session's id.
+        id: String,
+        /// The request's head.
+        head: Head,
+        /// Its body.
+        body: Bytes,
+    },
     /// Server: stop sending until the next [`Event::Play`]; numbering goes on from there.
     Paused,
     /// Server: the session is over (TEARDOWN, or silence). The connection stays where no [`Output::Close`] follows.
@@ -200,6 +219,8 @@ pub enum Action {
     },
     /// Server: yes to [`Event::Record`].
     Record,
+    /// Server: what the connection that has the session said to [`Event::Elsewhere`].
+    Answered(Bytes),
     /// Server: no to the event that waits for an answer.
     Refuse(Refusal),
     /// Client: set up these tracks, in this order, then start.
@@ -228,6 +249,8 @@ pub enum Action {
 pub enum Refusal {
     /// Nothing is published there, or there is no such track (404).
     NotFound,
+    /// There is no such session (454).
+    NoSession,
     /// Somebody else publishes there (403).
     Busy,
     /// The stream has several tracks and the URL names none (459).
@@ -247,6 +270,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::NotFound => 404,
+            Self::NoSession => 454,
             Self::Busy => 403,
             Self::Aggregate => 459,
             Self::Codec => 415,

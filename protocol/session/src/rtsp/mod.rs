@@ -4,7 +4,8 @@
 //! `media::rtp`; what a server sends to viewers its driver writes itself, what arrives interleaved comes out as
 //! [`Event::Packet`]. Packets on UDP never pass through a session: the driver tells it [`Input::Alive`].
 //!
-//! A connection has one session at a time, and a session ends with its connection.
+//! A connection has one session at a time, and a session ends with its connection. One that plays over UDP goes on without it, as
+//! long as its player is heard of, and takes requests that come on another (RFC 2326 §1.1).
 
 mod client;
 mod inbox;

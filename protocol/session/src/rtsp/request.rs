@@ -45,6 +45,12 @@ impl Request {
         self.value("User-Agent").unwrap_or_default().chars().take(200).collect()
     }
 
+    /// Whether it is about a session as it stands, whatever connection it comes on.
+    pub fn may_roam(&self) -> bool {
+        let methods = ["OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "PLAY", "PAUSE", "TEARDOWN"];
+        methods.contains(&self.method.as_str())
+    }
+
     /// Options without which the request must not be served. We know none; what is asked of proxies is asked of servers, too
     /// (RFC 2326 §12.27, §12.32).
     pub fn required(&self) -> Option<String> {

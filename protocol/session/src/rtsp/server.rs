@@ -32,6 +32,8 @@ pub struct Server {
     heard: Time,
     wake: Option<Time>,
     strangers: u64,
+    /// The request at hand came on another connection.
+    relayed: bool,
 }
 
 /// A request that the driver has to decide on.
@@ -48,6 +50,7 @@ enum Ask {
     Setup { path: String, url: String, choice: offer::Choice, publish: bool },
     Play { ranged: bool, scaled: bool },
     Record,
+    Elsewhere,
 }
 
 /// What a publisher described.
@@ -64,6 +67,8 @@ struct Session {
     path: String,
     publish: bool,
     state: State,
+    /// It has played.
+    played: bool,
     tracks: BTreeMap<usize, Track>,
 }
 
@@ -96,6 +101,7 @@ impl Server {
             heard: now,
             wake: None,
             strangers: 0,
+            relayed: false,
         };
         server.plan();
         server
@@ -113,11 +119,12 @@ impl Server {
                 }
                 self.read(now);
             }
-            Input::Closed => {
-                self.half_closed = true;
-                if self.waiting.is_none() {
-                    return self.close(Reason::PeerClosed);
-                }
+            Input::Closed => self.half_closed = true,
+            Input::Relayed { head, body } => {
+                self.relayed = true;
+                self.message(now, head, body);
+                self.relayed = false;
+                self.read(now);
             }
             Input::Tick => {
                 self.wake = None;
@@ -127,12 +134,19 @@ impl Server {
             Input::Do(action) => {
                 self.act(action);
                 self.read(now);
-                if self.half_closed && self.waiting.is_none() {
-                    return self.close(Reason::PeerClosed);
-                }
             }
         }
+        if self.half_closed && self.waiting.is_none() && self.roams().is_none() {
+            return self.close(Reason::PeerClosed);
+        }
         self.plan();
+    }
+
+    /// The id of a session that does not need its connection: one that plays, and over UDP alone.
+    pub fn roams(&self) -> Option<&str> {
+        let udp = |track: &Track| matches!(track.carry, Carry::Udp { .. });
+        let session = self.session.as_ref().filter(|s| s.played && s.tracks.values().all(udp))?;
+        Some(&session.id)
     }
 
     /// The next output, in order.
@@ -247,7 +261,7 @@ impl Server {
         if let Some(given) = request.value("Session") {
             let given = SessionId::parse(given);
             if self.session.as_ref().is_none_or(|s| s.id != given.id) {
-                return self.fail(&request, 454);
+                return self.elsewhere(given.id, request);
             }
         }
         match request.method.as_str() {
@@ -267,6 +281,15 @@ impl Server {
             "REDIRECT" => self.fail(&request, 405),
             _ => self.send(&self.answer(&request.echo, 501).with("Public", PUBLIC), b""),
         }
+    }
+
+    /// A request about a session that is not ours.
+    fn elsewhere(&mut self, id: String, request: Request) {
+        if self.relayed || !request.may_roam() {
+            return self.fail(&request, 454);
+        }
+        let event = Event::Elsewhere { id, head: request.head.clone(), body: request.body.clone() };
+        self.ask(&request, Ask::Elsewhere, event);
     }
 
     fn location(&mut self, request: &Request) -> Option<Location> {
@@ -546,7 +569,7 @@ impl Server {
             }
             (Ask::Play { ranged, scaled }, Action::Play { info }) => {
                 if let Some(session) = &mut self.session {
-                    session.state = State::Playing;
+                    (session.state, session.played) = (State::Playing, true);
                 }
                 let mut answer = self.played(&echo, ranged, scaled);
                 let info = self.rtp_info(&info);
@@ -561,6 +584,7 @@ impl Server {
                 }
                 self.send(&self.answer(&echo, 200), b"");
             }
+            (Ask::Elsewhere, Action::Answered(bytes)) => self.out.push_back(Output::Send(bytes)),
             (_, decision) => {
                 let why = if let Action::Refuse(why) = decision { why } else { Refusal::Failed };
                 self.send(&self.answer(&echo, why.status()), b"");
@@ -571,7 +595,14 @@ impl Server {
     fn set_up(&mut self, path: String, publish: bool, track: usize, how: Track) {
         if self.session.is_none() {
             let id = self.new_id();
-            self.session = Some(Session { id, path, publish, state: State::Ready, tracks: BTreeMap::new() });
+            self.session = Some(Session {
+                id,
+                path,
+                publish,
+                state: State::Ready,
+                played: false,
+                tracks: BTreeMap::new(),
+            });
         }
         if let Some(session) = &mut self.session {
             session.tracks.insert(track, how);
