@@ -20,6 +20,7 @@ mod tests;
 mod viewers;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use session::Time;
@@ -39,6 +40,8 @@ const PATHS: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct Hls {
     paths: Mutex<HashMap<Arc<str>, Arc<Live>>>,
+    /// How many shelves there are.
+    shelves: Arc<AtomicUsize>,
     /// Who watches.
     pub viewers: Viewers,
     /// True once the server is on its way down.
@@ -94,7 +97,7 @@ impl Hls {
             Arc::new(Live {
                 path: Arc::clone(path),
                 totals: Mutex::default(),
-                shelf: Mutex::new(Shelf::new(window, seconds)),
+                shelf: Mutex::new(Shelf::new(window, seconds, &self.shelves)),
                 changed: Notify::new(),
             })
         });

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use media::mp4::Demuxer;
@@ -287,7 +288,7 @@ fn made(bytes: usize, micros: u64, first: bool) -> Made {
 
 #[test]
 fn a_list_is_never_shorter_than_three_targets_and_its_files_outlive_it() {
-    let mut shelf = Shelf::new(6, START as u64);
+    let mut shelf = Shelf::new(6, START as u64, &Arc::default());
     shelf.begin();
     let (mut now, mut longest) = (0u64, BTreeMap::<u64, f64>::new());
     let mut left = BTreeMap::new();
@@ -318,7 +319,7 @@ fn a_list_is_never_shorter_than_three_targets_and_its_files_outlive_it() {
 
 #[test]
 fn a_scrap_of_a_segment_is_no_peak() {
-    let mut shelf = Shelf::new(6, START as u64);
+    let mut shelf = Shelf::new(6, START as u64, &Arc::default());
     shelf.begin();
     for n in 0..10 {
         shelf.add(made(250_000, 2_000_000, n == 0), 2, Time::from_millis(0));
@@ -334,4 +335,26 @@ fn a_scrap_of_a_segment_is_no_peak() {
     let with = declared(&shelf);
     assert!(with < 1_400_000, "{with}");
     assert!(with >= 300_000 * 8 * 100 / 204, "the run that has it counts: {with}");
+}
+
+#[test]
+fn paths_share_the_memory_and_what_has_left_the_list_goes_first() {
+    // Among so many each has a MiB.
+    let shelves = Arc::new(AtomicUsize::new(4095));
+    let mut shelf = Shelf::new(6, START as u64, &shelves);
+    shelf.begin();
+    let mut numbers = START..;
+    let mut add = |shelf: &mut Shelf, bytes, count: usize| {
+        for number in numbers.by_ref().take(count) {
+            shelf.add(made(bytes, 2_000_000, number == START), 2, Time::from_millis(0));
+        }
+        let there = (START..START + 100).filter(|n| shelf.file(&format!("{n}.m4s")).is_some()).count();
+        (shelf.media("").unwrap().matches("#EXTINF").count(), there)
+    };
+    assert_eq!(add(&mut shelf, 100 << 10, 20), (6, 10), "the list is whole, and four more are there");
+    assert_eq!(add(&mut shelf, 300 << 10, 6), (3, 3), "there is no room for more");
+    shelves.store(1, Ordering::Relaxed);
+    assert_eq!(add(&mut shelf, 300 << 10, 9), (6, 12), "the others are gone");
+    drop(shelf);
+    assert_eq!(shelves.load(Ordering::Relaxed), 0);
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use super::segmenter::{About, Made};
 pub const LIFETIME: u64 = 20;
 /// Bytes of segments kept of one path, listed and retained.
 const MOST_BYTES: usize = 256 << 20;
+/// The same of all paths together, which share it evenly.
+const MOST_IN_ALL: usize = 4 << 30;
 /// Segments of a list at most, however short they are.
 const LONGEST: usize = 1_000;
 /// Target durations that a list is never shorter than once segments leave it (RFC 8216 §6.2.2).
@@ -53,6 +56,14 @@ pub struct Shelf {
     about: About,
     /// True until a segment had to begin between key frames.
     independent: bool,
+    /// How many shelves there are, this one among them.
+    shelves: Arc<AtomicUsize>,
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        self.shelves.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -96,8 +107,9 @@ struct Measured {
 }
 
 impl Shelf {
-    /// An empty one; `seconds` is the wall clock's time since 1970.
-    pub fn new(window: usize, seconds: u64) -> Self {
+    /// An empty one among others; `seconds` is the wall clock's time since 1970.
+    pub fn new(window: usize, seconds: u64, shelves: &Arc<AtomicUsize>) -> Self {
+        shelves.fetch_add(1, Ordering::Relaxed);
         Self {
             window: window.max(1),
             target: None,
@@ -114,6 +126,7 @@ impl Shelf {
             rate: Measured::default(),
             about: About::default(),
             independent: true,
+            shelves: Arc::clone(shelves),
         }
     }
 
@@ -188,12 +201,24 @@ impl Shelf {
             init,
         });
         self.next = self.next.saturating_add(1);
-        while self.is_too_long() || (self.bytes() > MOST_BYTES && self.listed.len() > 1) {
-            self.unlist(now);
-        }
+        self.trim(now);
         let total = self.listed_micros();
         self.listed.iter_mut().for_each(|s| s.longest = s.longest.max(total));
+    }
+
+    /// Lets go of what has had its time, and of what there is no room for: first of segments that left the list.
+    fn trim(&mut self, now: Time) {
         self.expire(now);
+        while self.is_too_long() || (self.is_over() && self.listed.len() > 1) {
+            self.unlist(now);
+            self.expire(now);
+        }
+    }
+
+    /// True where there are more bytes than there is room for.
+    fn is_over(&self) -> bool {
+        let part = MOST_IN_ALL.checked_div(self.shelves.load(Ordering::Relaxed)).unwrap_or(MOST_BYTES);
+        self.bytes() > part.min(MOST_BYTES)
     }
 
     /// True where the oldest segment is to leave.
@@ -226,7 +251,7 @@ impl Shelf {
 
     fn expire(&mut self, now: Time) {
         while self.retained.front().is_some_and(|(_, until)| *until <= now)
-            || (self.bytes() > MOST_BYTES && !self.retained.is_empty())
+            || (self.is_over() && !self.retained.is_empty())
         {
             self.retained.pop_front();
         }
@@ -234,7 +259,7 @@ impl Shelf {
 
     /// Lets go of what has had its time. False where the whole path can be forgotten.
     pub fn tick(&mut self, now: Time) -> bool {
-        self.expire(now);
+        self.trim(now);
         let stay = Duration::from_micros(self.listed_micros()).saturating_mul(2).saturating_add(AFTERWARDS);
         self.ended.is_none_or(|at| now.since(at) < stay)
     }

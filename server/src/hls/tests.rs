@@ -58,7 +58,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub fn new() -> Self {
-        let mut shelf = Shelf::new(6, START as u64);
+        let mut shelf = Shelf::new(6, START as u64, &Arc::default());
         shelf.begin();
         let (video, audio) = (video(0x0d), audio());
         let mut stage = Self { segmenter: Segmenter::new(LEAST, None), shelf, video, audio };
