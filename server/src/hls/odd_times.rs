@@ -259,7 +259,7 @@ fn sound_whose_time_stands_still_is_not_held_without_end() {
     }
     let mut sound = frame(&stage.audio, 2400, 0, true);
     for _ in 0..50_000 {
-        sound.payload = counted(&held);
+        sound.payload = counted(&held, &[0x21, 0x10, 4]);
         stage.segmenter.frame(&sound, at(2400));
         stage.shelve(2400);
     }

@@ -52,7 +52,8 @@ impl Item {
         let payload = match &self.what {
             What::Frame(frame) => frame.payload.len(),
             What::Data(data) => data.len(),
-            _ => 0,
+            What::Setup => self.setup.size(),
+            What::Begin | What::End { .. } => 0,
         };
         payload.saturating_mul(2).saturating_add(256)
     }
@@ -92,6 +93,12 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Bytes of its configurations and metadata.
+    fn size(&self) -> usize {
+        let metadata = self.metadata.as_ref().map_or(0, Bytes::len);
+        self.tracks().fold(metadata, |n, track| n.saturating_add(track.config.len()))
+    }
+
     /// The tracks there are, video first.
     pub fn tracks(&self) -> impl Iterator<Item = &Arc<Track>> {
         self.video.iter().chain(self.audio.iter())

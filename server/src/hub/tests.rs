@@ -9,6 +9,7 @@ use model::Protocol;
 use session::Time;
 
 use super::{Bounds, Busy, Form, Hub, Piece, Publisher, PublisherSnapshot, Took, Viewer, What};
+use crate::counted::counted;
 use crate::signal::{DATA, ROOM, Signal};
 
 const BOUNDS: Bounds = Bounds { bytes: 64 << 20, total: 1 << 30, time: 30_000, lag: 5_000 };
@@ -190,6 +191,22 @@ fn what_waits_for_a_picture_that_never_comes_is_bounded() {
     }
     let data = eye.see().matches("D@7").count();
     assert!((4000..5000).contains(&data), "{data} of 5000");
+}
+
+#[test]
+fn configurations_and_metadata_count_as_much_as_they_hold() {
+    let hub = Hub::new(Bounds { bytes: 1 << 20, ..BOUNDS });
+    let mut cam = Cam::start(&hub, "live/a");
+    let held = Arc::new(());
+    let mut most = 0;
+    for n in 0..2000u32 {
+        let mut metadata = n.to_be_bytes().to_vec();
+        metadata.resize(10_000, 0);
+        cam.publisher.push(Unit::Metadata(counted(&held, &metadata)), n);
+        cam.sound(i64::from(n));
+        most = most.max(Arc::strong_count(&held));
+    }
+    assert!((50..150).contains(&most), "{most} of 10,000 bytes in a ring of a MiB");
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn sound_whose_time_stands_still_is_written_and_not_held_without_end() {
     let mut sound = frame(&audio, 0, true);
     let mut most = 0;
     for _ in 0..50_000 {
-        sound.payload = counted(&held);
+        sound.payload = counted(&held, &[0x21, 0x10, 4]);
         session.frame(&sound);
         disk.take(&mut session);
         most = most.max(Arc::strong_count(&held));

@@ -298,7 +298,8 @@ impl Server {
             };
             let start = c.position();
             let end = start.saturating_add(header.size as usize);
-            let payload = all.slice(start..end);
+            // A copy: a small part must not hold on to all of the message.
+            let payload = Bytes::copy_from_slice(all.get(start..end).unwrap_or_default());
             let base = *first.get_or_insert(header.timestamp);
             let time = timestamp.wrapping_add(header.timestamp.wrapping_sub(base));
             match header.kind {
