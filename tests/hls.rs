@@ -141,9 +141,41 @@ fn files_are_served_in_parts_with_the_headers_players_need() {
     let (head, _) = get(hls, "OPTIONS", &path, "Origin: http://a\r\nAccess-Control-Request-Method: GET\r\n");
     assert!(head.starts_with("http/1.1 204") && head.contains("access-control-allow-methods"), "{head}");
     assert!(get(hls, "POST", &path, "").0.starts_with("http/1.1 405"));
-    assert_eq!(server.clients("viewer", "live/cam").len(), 1, "one session, however many connections");
+    let whole = format!("content-length: {length}\r\n");
+    let (head, _) = get(hls, "HEAD", &path, "Range: bytes=4-11\r\n");
+    assert!(head.starts_with("http/1.1 200") && head.contains(&whole), "parts are for GET alone: {head}");
+    let (head, _) = get(hls, "GET", &path, &format!("If-None-Match: W/\"{}\"\r\n", path_name(segment)));
+    assert!(head.starts_with("http/1.1 304"), "{head}");
+    let wanted =
+        "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: cmcd-session,range\r\n";
+    let (head, _) = get(hls, "OPTIONS", &path, wanted);
+    assert!(head.contains("access-control-allow-headers: cmcd-session,range"), "{head}");
+    let nobody = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert_eq!(common::http::raw(hls, nobody).status, 400, "HTTP/1.1 names the host");
+
+    // Lists are compressed for who takes that, and not sent again where they are known. The publisher is gone, so that
+    // no segment comes between the answers.
     drop(publisher);
+    let child = format!("/live/cam/{child}");
+    wait_until("the end of the list", || get(hls, "GET", &child, "").1.contains("#EXT-X-ENDLIST"));
+    let plain = request(hls, "GET", &child, "");
+    let packed = request(hls, "GET", &child, "Accept-Encoding: gzip\r\n");
+    assert_eq!(
+        (packed.field("content-encoding"), packed.field("vary")),
+        ("gzip".into(), "accept-encoding".into())
+    );
+    assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() < plain.body.len());
+    assert_ne!(plain.field("etag"), packed.field("etag"));
+    let known = format!("If-None-Match: {}\r\n", plain.field("etag"));
+    let again = request(hls, "GET", &child, &known);
+    assert_eq!((again.status, again.body.len()), (304, 0), "{}", again.head);
+    assert_eq!(server.clients("viewer", "live/cam").len(), 1, "one session, however many connections");
     server.stop();
+}
+
+/// A URI without its query.
+fn path_name(uri: &str) -> &str {
+    uri.split('?').next().unwrap()
 }
 
 #[test]

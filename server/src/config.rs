@@ -12,6 +12,8 @@
 //! listen  = ":8888"
 //! segment = "2s"                 # segments are cut at the first key frame after this time
 //! window  = 6                    # segments in a list
+//! target  = "2s"                 # target duration at least, up to 12s: an encoder's longest group of pictures, where its
+//!                                # key frames come irregularly
 //! session = "uri"                # what tells viewers apart: "uri", "cookie" or "off" (address and agent)
 //!
 //! [record]
@@ -108,6 +110,9 @@ pub struct Hls {
     pub segment: Duration,
     /// Segments in a list.
     pub window: usize,
+    /// The target duration is this at least. It is fixed with the first segment, and where key frames are further apart later on
+    /// segments have to begin between them. 12 s at most, after which the first segment ends in any case.
+    pub target: Duration,
     /// What tells viewers apart.
     pub session: HlsSession,
 }
@@ -216,7 +221,8 @@ impl Default for Rtsp {
 
 impl Default for Hls {
     fn default() -> Self {
-        Self { listen: None, segment: Duration::from_secs(2), window: 6, session: HlsSession::Uri }
+        let segment = Duration::from_secs(2);
+        Self { listen: None, segment, window: 6, target: Duration::ZERO, session: HlsSession::Uri }
     }
 }
 
@@ -443,6 +449,7 @@ struct FileHls {
     listen: Option<Listen>,
     segment: Option<Span>,
     window: Option<usize>,
+    target: Option<Span>,
     session: Option<HlsSession>,
 }
 
@@ -451,6 +458,7 @@ impl FileHls {
         set(&mut to.listen, self.listen.map(|l| l.0));
         set(&mut to.segment, self.segment.map(|s| s.0.max(Duration::from_secs(1))));
         set(&mut to.window, self.window.map(|n| n.clamp(3, 1000)));
+        set(&mut to.target, self.target.map(|s| s.0.min(Duration::from_secs(12))));
         set(&mut to.session, self.session);
     }
 }
@@ -576,12 +584,12 @@ mod tests {
 
     #[test]
     fn hls_and_recording_have_tables() {
-        let text = "[hls]\nlisten = \":8888\"\nsegment = \"500ms\"\nwindow = 1\nsession = \"cookie\"\n\
+        let text = "[hls]\nlisten = \":8888\"\nsegment = \"500ms\"\nwindow = 1\ntarget = \"8s\"\nsession = \"cookie\"\n\
                     [record]\ndir = \"r\"\nauto = false\n";
         let config = Config::parse(text, "t").unwrap();
         assert_eq!(config.hls.listen, Some(any(HLS_PORT)));
         assert_eq!((config.hls.segment, config.hls.window), (Duration::from_secs(1), 3));
-        assert_eq!(config.hls.session, HlsSession::Cookie);
+        assert_eq!((config.hls.target, config.hls.session), (Duration::from_secs(8), HlsSession::Cookie));
         assert_eq!(config.record, Record { dir: Some("r".into()), auto: false });
         let error = Config::parse("[hls]\nsession = \"url\"\n", "t").unwrap_err().to_string();
         assert!(error.starts_with("t:2:11: unknown variant"), "{error}");

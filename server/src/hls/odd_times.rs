@@ -273,6 +273,21 @@ fn sound_whose_time_stands_still_is_not_held_without_end() {
     assert!(stage.shelf.media("").unwrap().matches("#EXTINF").count() > 5);
 }
 
+#[test]
+fn key_frames_that_shake_make_even_segments_and_many_of_them_exact_ones() {
+    for (every, shake) in [(50, 12), (1, 0), (25, 0)] {
+        let (mut stage, mut seen) = (Stage::new(), Seen::default());
+        for n in 0..700i64 {
+            let time = n * 40 + if n % 100 == 50 { -shake } else { 0 };
+            let shot = frame(&stage.video, time, 0, n % every == 0);
+            stage.segmenter.frame(&shot, at(time));
+            stage.sounds(time, time);
+            seen.look(&mut stage, time);
+        }
+        assert!(seen.seconds().iter().all(|s| (s - 2.0).abs() < 0.03), "{every}: {:?}", seen.seconds());
+    }
+}
+
 /// A segment of so many bytes and microseconds.
 fn made(bytes: usize, micros: u64, first: bool) -> Made {
     Made {

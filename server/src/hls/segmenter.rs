@@ -212,7 +212,7 @@ impl Segmenter {
             due |= length >= self.least;
             if frame.track.kind() == Kind::Video {
                 // Times that shake do not make two groups of one segment.
-                due |= length.saturating_add(SHAKE) >= self.least;
+                due |= group > SHAKE.saturating_mul(2) && length.saturating_add(SHAKE) >= self.least;
                 due |= self.target.is_some() && length.saturating_add(group) > limit;
             }
         }

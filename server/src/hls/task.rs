@@ -28,7 +28,8 @@ pub(crate) fn run(viewer: Viewer, shared: &Arc<Shared>) {
 
 async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Arc<Shared>) {
     let least = shared.config.hls.segment;
-    let whole = u64::try_from(least.as_millis().div_ceil(1000)).unwrap_or(1);
+    let whole = least.max(shared.config.hls.target).as_millis().div_ceil(1000);
+    let whole = u64::try_from(whole).unwrap_or(1);
     let mut segmenter = Segmenter::new(least, live.shelf().target());
     let mut forced = false;
     loop {
@@ -53,8 +54,8 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
             let mut shelf = live.shelf();
             for segment in made {
                 if !segment.key && !std::mem::replace(&mut forced, true) {
-                    tracing::warn!(path = %live.path, "key frames are further apart than HLS's target duration: \
-                        segments begin between them");
+                    tracing::warn!(path = %live.path, "segments of HLS begin between IDR pictures: these are further \
+                        apart than the target duration, or groups of pictures are open; [hls] target = \"12s\" may help");
                 }
                 shelf.add(segment, whole, now);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use media::mp4::Demuxer;
 use media::{Codec, Frame, Track};
+use session::Time;
 use wire::flv::file::{Reader, Step as FlvStep};
 
 use super::session::Session;
@@ -34,6 +35,7 @@ fn frame(track: &Arc<Track>, time: i64, key: bool) -> Frame {
 struct Disk {
     files: Vec<(&'static str, Vec<u8>, u64)>,
     closed: usize,
+    started: Vec<u64>,
     largest_step: usize,
 }
 
@@ -41,7 +43,10 @@ impl Disk {
     fn take(&mut self, session: &mut Session) {
         for step in session.take() {
             match step {
-                Step::Open(extension, ..) => self.files.push((extension, Vec::new(), 0)),
+                Step::Open(extension, _, started) => {
+                    self.files.push((extension, Vec::new(), 0));
+                    self.started.push(started.as_millis());
+                }
                 Step::Write(pieces, micros, patches) => {
                     let (_, file, length) = self.files.last_mut().unwrap();
                     let before = file.len();
@@ -211,4 +216,56 @@ fn sound_whose_time_stands_still_is_written_and_not_held_without_end() {
     assert_eq!(disk.files.len(), 1);
     let sounds = demuxed(&disk.files[0].1).iter().filter(|f| f.track.codec == Codec::Aac).count();
     assert_eq!(sounds, 50_000);
+}
+
+#[test]
+fn sound_that_joins_or_changes_costs_no_picture() {
+    let (v, stereo, mono) =
+        (video(0x0d), track(Codec::Aac, vec![0x11, 0x90], None), track(Codec::Aac, vec![0x11, 0x88], None));
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&v);
+    for n in 0..400i64 {
+        session.at(Time::from_millis(1_000_000 + n as u64 * 40));
+        match n {
+            130 => session.track(&stereo),
+            270 => session.track(&mono),
+            _ => {}
+        }
+        session.frame(&frame(&v, n * 40, n % 50 == 0));
+        match n {
+            130..270 => session.frame(&frame(&stereo, n * 40, true)),
+            270.. => session.frame(&frame(&mono, n * 40, true)),
+            _ => {}
+        }
+        disk.take(&mut session);
+    }
+    session.finish();
+    disk.take(&mut session);
+    let of =
+        |file: usize, codec| demuxed(&disk.files[file].1).iter().filter(|f| f.track.codec == codec).count();
+    assert_eq!((0..3).map(|file| of(file, Codec::H264)).collect::<Vec<_>>(), [150, 150, 100]);
+    assert_eq!((0..3).map(|file| of(file, Codec::Aac)).collect::<Vec<_>>(), [0, 120, 100]);
+    assert_eq!(disk.started, [1_000_000, 1_006_000, 1_012_000], "a file is of the time of its first picture");
+    assert_eq!((disk.files.len(), disk.closed), (3, 3));
+}
+
+/// Pictures that are shown after they are decoded, and sound from before the first of them is shown on.
+#[test]
+fn a_file_lasts_until_the_last_of_it_was_shown() {
+    let (v, a) = (video(0x0d), track(Codec::Aac, vec![0x11, 0x90], None));
+    let (mut session, mut disk) = (Session::default(), Disk::default());
+    session.track(&v);
+    session.track(&a);
+    for n in 0..200i64 {
+        let mut picture = frame(&v, n * 40, n % 50 == 0);
+        picture.pts += 80;
+        session.frame(&picture);
+        session.frame(&frame(&a, n * 40 + 20, true));
+    }
+    session.finish();
+    disk.take(&mut session);
+    // Sound begins at 20 ms, the first picture is shown at 80 and the last until 8080.
+    assert_eq!(disk.files[0].2, 8_060_000);
+    let movie = disk.files[0].1.windows(4).position(|w| w == b"mvhd").unwrap();
+    assert_eq!(disk.files[0].1[movie + 28..movie + 36], 8_060u64.to_be_bytes());
 }

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub frame: Option<u32>,
     /// Width and height in pixels.
     pub size: Option<(u16, u16)>,
+    /// Width and height of a sample of the picture, where it is no square.
+    pub shape: Option<(u16, u16)>,
     /// Channels and Hz.
     pub sound: Option<(u16, u32)>,
     pub codecs: String,
@@ -60,7 +62,15 @@ impl Entry {
 
     fn video(size: Option<(u16, u16)>, codecs: String, frame_rate: Option<f64>) -> Self {
         let (timescale, may_hide_sbr) = (VIDEO_TIMESCALE, false);
-        Self { timescale, frame: None, size, sound: None, codecs, frame_rate, may_hide_sbr }
+        Self { timescale, frame: None, size, shape: None, sound: None, codecs, frame_rate, may_hide_sbr }
+    }
+
+    /// Width and height at which the pictures are to be shown, in pixels of 16 bits and as many behind the point.
+    pub fn shown(&self) -> (u32, u32) {
+        let (width, height) = self.size.unwrap_or((0, 0));
+        let (across, down) = self.shape.map_or((1, 1), |(a, d)| (u64::from(a), u64::from(d)));
+        let wide = (u64::from(width) << 16).saturating_mul(across).checked_div(down).unwrap_or(0);
+        (u32::try_from(wide).unwrap_or(u32::MAX), u32::from(height) << 16)
     }
 
     /// The codec string, by what was found in the frames where the configuration is silent.
@@ -94,6 +104,12 @@ impl Entry {
             w.u16(0x18);
             w.u16(0xffff);
             w.whole(config, &track.config);
+            if let Some((across, down)) = self.shape {
+                let pasp = w.open(b"pasp");
+                w.u32(u32::from(across));
+                w.u32(u32::from(down));
+                w.close(pasp);
+            }
         }
         if let Some((channels, rate)) = self.sound {
             w.zeros(8);
@@ -116,7 +132,9 @@ fn h264(config: &[u8]) -> Option<Entry> {
     let sps = record.first_sps()?.ok()?;
     let codecs = format!("avc1.{:02x}{:02x}{:02x}", record.profile, record.compatibility, record.level);
     let size = Some((pixels(sps.width), pixels(sps.height)));
-    Some(Entry::video(size, codecs, sps.frame_rate()))
+    let shape =
+        sps.vui.and_then(|vui| vui.sample_aspect).filter(|(across, down)| across != down && *down > 0);
+    Some(Entry { shape, ..Entry::video(size, codecs, sps.frame_rate()) })
 }
 
 /// ISO 14496-15 Annex E.3: profile, compatibility bits in reverse, tier and level, constraint bytes.
@@ -158,6 +176,7 @@ fn aac(config: &[u8]) -> Option<Entry> {
         timescale: rate,
         frame: u32::try_from(frame).ok(),
         size: None,
+        shape: None,
         sound: Some((description.channels.map_or(2, u16::from), description.sample_rate)),
         codecs: format!("mp4a.40.{object}"),
         frame_rate: None,

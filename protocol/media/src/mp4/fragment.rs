@@ -161,20 +161,22 @@ impl Fragmenter {
         let origin = self.lanes.iter().filter_map(first).min().unwrap_or(0);
         let edit = |lane: &mut Lane| {
             let ticks = rescale(origin, MICROS, lane.entry.timescale);
-            if lane.held.first().is_some_and(|h| h.dts < ticks) {
-                return u64::try_from(ticks).unwrap_or(0);
+            let first = lane.held.first().map(|h| h.dts);
+            let shown = lane.held.iter().map(|h| h.pts).min().zip(first);
+            lane.shown = shown.map_or(0, |(shown, first)| shown.saturating_sub(first));
+            if first.is_some_and(|first| first < ticks) {
+                lane.edit = ticks;
+            } else {
+                lane.shift = ticks;
             }
-            lane.shift = ticks;
-            0
+            u64::try_from(lane.edit).unwrap_or(0)
         };
         self.lanes.iter_mut().map(edit).collect()
     }
 
-    /// How long each track is in microseconds, as far as it was cut.
+    /// Where the presentation of each track ends in microseconds, as far as it was cut.
     pub fn lengths(&self) -> Vec<u64> {
-        let length = |lane: &Lane| lane.cut.map_or(0, |(first, end)| end.saturating_sub(first));
-        let micros = |lane: &Lane| rescale(length(lane), lane.entry.timescale, MICROS);
-        self.lanes.iter().map(|lane| u64::try_from(micros(lane)).unwrap_or(0)).collect()
+        self.lanes.iter().map(|lane| u64::try_from(lane.presented()).unwrap_or(0)).collect()
     }
 
     /// Bytes of payload that wait to be cut.

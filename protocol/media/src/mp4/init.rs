@@ -102,9 +102,9 @@ fn trak(w: &mut Writer, lengths: &mut Lengths, track: &Track, entry: &Entry, (id
     w.u16(if video { 0 } else { 0x100 });
     w.u16(0);
     w.matrix();
-    let (width, height) = entry.size.unwrap_or((0, 0));
-    w.u32(u32::from(width) << 16);
-    w.u32(u32::from(height) << 16);
+    let (width, height) = entry.shown();
+    w.u32(width);
+    w.u32(height);
     w.close(tkhd);
     if edit > 0 {
         let edts = w.open(b"edts");

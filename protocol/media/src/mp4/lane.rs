@@ -38,8 +38,11 @@ pub(super) struct Lane {
     /// Ticks between frames as a rule, and how many in a row were much further apart.
     step: i64,
     strange: u32,
-    /// Ticks that come off the decoding times that are written.
+    /// Ticks that come off the decoding times that are written, those of its edit, and how long after the first decoding
+    /// time its presentation begins.
     pub shift: i64,
+    pub edit: i64,
+    pub shown: i64,
     /// Where what was cut begins and ends, in ticks.
     pub cut: Option<(i64, i64)>,
     pub held: Vec<Held>,
@@ -91,6 +94,8 @@ impl Lane {
             step: 0,
             strange: 0,
             shift: 0,
+            edit: 0,
+            shown: 0,
             cut: None,
             held: Vec::new(),
             cadence: Cadence::default(),
@@ -239,6 +244,13 @@ impl Lane {
         self.cut = Some((self.cut.map_or(first, |(first, _)| first), end));
         data.extend(cut.into_iter().map(|held| held.payload));
         Some((part, end))
+    }
+
+    /// Where the presentation of what was cut ends, in microseconds.
+    pub fn presented(&self) -> i64 {
+        let end = self.cut.map_or(0, |(_, end)| end.saturating_sub(self.shift));
+        let shown = if self.cut.is_some() { self.shown.saturating_sub(self.edit) } else { 0 };
+        rescale(end.saturating_add(shown), self.entry.timescale, MICROS)
     }
 
     /// A decoding time as it is written.

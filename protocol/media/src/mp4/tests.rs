@@ -252,6 +252,33 @@ fn samples_hold_no_parameter_sets_and_are_called_sync_by_what_they_are() {
     }
 }
 
+/// The VUI of the clip says that its samples are square; here it says something else.
+#[test]
+fn pictures_of_samples_that_are_no_squares_say_so() {
+    let head = |track: &Arc<Track>| init_section(std::slice::from_ref(track));
+    let has = |file: &[u8]| file.windows(4).any(|w| w == b"pasp");
+    assert!(!has(&head(&video())));
+    let mut sps = AVCC[8..37].to_vec();
+    let idc = (8..sps.len()).find(|at| {
+        let mut changed = sps.clone();
+        changed[*at] ^= 1;
+        wire::codec::avc::Sps::from_nal(&changed).is_ok_and(|sps| {
+            sps.width == 320 && sps.vui.and_then(|vui| vui.sample_aspect).is_some_and(|(a, d)| a != d)
+        })
+    });
+    let Some(at) = idc else { panic!("no bit of the SPS is that of its aspect ratio") };
+    sps[at] ^= 1;
+    let config = wire::codec::avc::encode(&[&sps], &[&AVCC[36..41]]).unwrap();
+    let file = head(&track(Codec::H264, &config, 1000));
+    assert!(has(&file));
+    let width = |file: &[u8]| {
+        let tkhd = file.windows(4).position(|w| w == b"tkhd").unwrap();
+        u32::from_be_bytes(file[tkhd + 92..tkhd + 96].try_into().unwrap()) >> 16
+    };
+    assert_eq!(width(&head(&video())), 320);
+    assert_ne!(width(&file), 320, "shown wider or narrower than it is coded");
+}
+
 /// A pause is no frame rate: what comes behind it is where it belongs.
 #[test]
 fn one_pause_does_not_stretch_what_follows() {
