@@ -267,18 +267,7 @@ fn every_protocol_out(input: Input, publish: impl Fn(&Path, &str) -> Peer) {
         (tracks == 2).then_some(())
     });
     let readers = Readers::start(directory, &server);
-    match input {
-        Input::Ffmpeg { .. } => drop(publisher.ended_well()),
-        // Its program now and then hangs in its last step, when the server has heard it out.
-        Input::Gstreamer { .. } => {
-            wait_for("the publisher's goodbye", || {
-                let streams = server.list("streams");
-                let stream = streams.iter().find(|s| s["path"] == "live/m");
-                stream.is_none_or(|s| s["publisher"].is_null()).then_some(())
-            });
-            publisher.kill();
-        }
-    }
+    publisher.ended_well();
     let packets = relay.map(Relay::ended);
     let published = Published::new(directory, input, packets.as_deref());
     readers.check(directory, &published);

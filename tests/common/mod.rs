@@ -84,18 +84,14 @@ pub const GST_RTSP_SERVER: &str = "tests/peers/gst-record-server";
 pub const GST_MPEGTS_SERVER: &str = "tests/peers/gst-mpegts-server";
 /// An RTSP player that is not ours, for [`installed`].
 pub const GST_RTSP_PLAYER: &str = "tests/peers/gst-player";
-/// An RTSP publisher that is not ours, for [`installed`]: gst-launch-1.0 with this element.
-pub const GST_RTSP_PUBLISHER: &str = "gst:rtspclientsink";
+/// An RTSP publisher that is not ours, for [`installed`].
+pub const GST_RTSP_PUBLISHER: &str = "tests/peers/gst-publisher";
 
 fn on_path(program: &str) -> bool {
     // Their libraries and elements make the difference.
     let works = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
     if program.starts_with("tests/peers/") {
         return works(Command::new(root().join(program)).arg("--probe"));
-    }
-    if let Some(element) = program.strip_prefix("gst:") {
-        return on_path("gst-launch-1.0")
-            && works(Command::new("gst-inspect-1.0").args(["--exists", element]));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::frames::{Media, framemd5};
-use super::peer::{GSTREAMER, Peer};
-use super::{GST_RTSP_PLAYER, clip, root};
+use super::peer::Peer;
+use super::{GST_RTSP_PLAYER, GST_RTSP_PUBLISHER, clip, root};
 
 /// Filters that leave the slices of pictures alone: parameter sets and the like stand in other places in each protocol.
 pub const SLICES: &str = "h264_mp4toannexb,filter_units=pass_types=1-5";
@@ -28,18 +28,13 @@ pub fn ffmpeg_slices(directory: &Path, name: &str, options: &[&str], input: &str
     (Peer::start(directory, name, "ffmpeg", &arguments), out)
 }
 
-/// GStreamer publishes the clip once, in real time. Of its two ways to put AAC in RTP it takes LATM by itself; without that it
-/// takes the one called mpeg4-generic, as everybody else does.
+/// GStreamer publishes the clip once, in real time, its AAC as LATM or as what is called mpeg4-generic.
 pub fn gstreamer_publishes_rtsp(directory: &Path, over: &str, latm: bool, url: &str) -> Peer {
-    let pipeline = format!(
-        "filesrc location={} ! flvdemux name=d  rtspclientsink name=s location={url} protocols={over} \
-         d.video ! queue ! h264parse ! s.  d.audio ! queue ! aacparse ! s.",
-        clip().display()
-    );
-    let rank = (!latm).then_some("GST_PLUGIN_FEATURE_RANK=rtpmp4apay:NONE");
-    let words = rank.into_iter().chain([GSTREAMER, "-q"]);
-    let words: Vec<&str> = words.chain(pipeline.split_whitespace()).collect();
-    Peer::start(directory, "gstreamer-publisher", "env", &words)
+    let clip = clip();
+    let arguments = [clip.to_str().unwrap(), url, over].into_iter().chain(latm.then_some("latm"));
+    let arguments: Vec<&str> = arguments.collect();
+    let program = root().join(GST_RTSP_PUBLISHER);
+    Peer::start(directory, "gstreamer-publisher", program.to_str().unwrap(), &arguments)
 }
 
 /// GStreamer plays over `tcp` or `udp`; what it gets goes to `NAME.mkv`.
