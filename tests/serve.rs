@@ -10,8 +10,10 @@
 
 mod common;
 
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::http::get;
 use common::peer::{Peer, ffmpeg_publishes, ffmpeg_watches, interrupt, terminate};
@@ -127,7 +129,7 @@ fn viewers_over_every_protocol_learn_that_the_server_goes() {
 fn whole(directory: &Path) {
     let found = std::fs::read_dir(directory.join("live/goes")).unwrap().next().unwrap().unwrap().path();
     let arguments = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"];
-    let out = std::process::Command::new("ffprobe").args(arguments).arg(found).output().unwrap();
+    let out = Command::new("ffprobe").args(arguments).arg(found).output().unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(said.trim().parse::<f64>().unwrap() > 0.5 && complaints.is_empty(), "{said} {complaints}");
 }
@@ -151,4 +153,69 @@ fn a_second_signal_ends_it_at_once() {
     let (code, log) = server.ended();
     assert_eq!(code, Some(130), "{log}");
     publisher.ended();
+}
+
+/// What a server says that cannot start. It is the environment that keeps it from that, and it is never ready.
+fn does_not_start(arguments: &[&str]) -> String {
+    let usual = ["--rtmp", "--rtsp", "--hls", "--api"].map(|name| [name, "127.0.0.1:0"]);
+    let usual = usual.into_iter().chain([["--rtp", "0"]]).filter(|[name, _]| !arguments.contains(name));
+    let mut command = Command::new(PROGRAM);
+    command.arg("serve").args(usual.flatten()).args(arguments).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        if line == "ready" {
+            child.kill().unwrap();
+            panic!("it started with {arguments:?}: {said}");
+        }
+        said += &(line + "\n");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{said}");
+    said
+}
+
+/// Who asks for recordings hears at the start that there would be none.
+#[test]
+fn a_directory_that_takes_no_recordings_is_told_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    // /proc takes no files, not even from who has every privilege.
+    let places = [
+        (file.clone(), "not a directory"),
+        (file.join("below"), "Not a directory"),
+        ("/proc".into(), ""),
+        ("/proc/new/records".into(), ""),
+    ];
+    for (place, reason) in places {
+        let place = place.to_str().unwrap();
+        let said = does_not_start(&["--record", place]);
+        assert!(said.contains(&format!("cannot record into {place}: {reason}")), "{said}");
+        assert!(said.contains("--record DIR takes another"), "{said}");
+    }
+    // One that takes them is as it was before, but that it is there.
+    let good = directory.path().join("a/b");
+    let server = Server::start(&["--record", good.to_str().unwrap()]);
+    assert_eq!(std::fs::read_dir(good).unwrap().count(), 0);
+    server.stop();
+}
+
+/// The message names the protocol and the address that is taken, and what to choose another with.
+#[test]
+fn a_port_that_is_taken_is_told_by_its_own_name() {
+    // An address and ports below those that systems hand out, so that no other test has them.
+    let (ip, rtp) = ("127.0.0.77", 21_474);
+    let taken = TcpListener::bind((ip, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for protocol in ["rtmp", "rtsp", "hls", "api"] {
+        let said = does_not_start(&[&format!("--{protocol}"), &address]);
+        assert!(said.contains(&format!("cannot listen for {protocol} on {address}: ")), "{said}");
+        assert!(said.contains(&format!("another program has it; --{protocol} ADDR takes another")), "{said}");
+    }
+    for (port, protocol) in [(rtp, "rtp"), (rtp + 1, "rtcp")] {
+        let _taken = UdpSocket::bind((ip, port)).unwrap();
+        let said = does_not_start(&["--rtsp", &format!("{ip}:0"), "--rtp", &rtp.to_string()]);
+        assert!(said.contains(&format!("cannot listen for {protocol} on {ip}:{port}: ")), "{said}");
+        assert!(said.contains("another program has it; --rtp PORT takes another pair"), "{said}");
+    }
 }

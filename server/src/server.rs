@@ -1,6 +1,7 @@
 //! Starting, asking and stopping a whole server.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,19 +50,26 @@ pub struct Ready {
 pub enum StartError {
     /// A socket could not be bound.
     Bind {
-        /// `rtmp`, `rtsp`, `rtp`, `hls`, `api`.
+        /// `rtmp`, `rtsp`, `rtp`, `rtcp`, `hls`, `api`.
         protocol: &'static str,
-        /// The address asked for.
+        /// The address asked for; for RTCP, which has the port after RTP's, the one that follows from it.
         address: SocketAddr,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// No file can be made where recordings are to go.
+    Record {
+        /// The directory.
+        directory: std::path::PathBuf,
+        /// The system's reason.
+        source: io::Error,
     },
     /// The tap's file could not be created.
     Tap {
         /// The file.
         file: std::path::PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -70,6 +78,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind { protocol, address, source } => {
                 write!(f, "cannot listen for {protocol} on {address}: {source}")
+            }
+            Self::Record { directory, source } => {
+                write!(f, "cannot record into {}: {source}", directory.display())
             }
             Self::Tap { file, source } => write!(f, "cannot write the tap {}: {source}", file.display()),
         }
@@ -107,6 +118,10 @@ impl Server {
         };
         let hls_listener = bind("hls", config.hls.listen).await?;
         let api_listener = bind("api", config.api).await?;
+        if let Some(directory) = &config.record.dir {
+            let failed = |source| StartError::Record { directory: directory.clone(), source };
+            record::can_write(directory).map_err(failed)?;
+        }
         let tap = match &config.tap {
             Some(tap) => Some(
                 Tap::create(tap, clock)
@@ -201,7 +216,7 @@ async fn bind(
     let Some(address) = address else { return Ok(None) };
     let failed = |source| StartError::Bind { protocol, address, source };
     let listener = match TcpListener::bind(address).await {
-        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && !is_kept(&error) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         result => result,
@@ -211,9 +226,15 @@ async fn bind(
     Ok(Some((listener, bound)))
 }
 
+/// True where the address exists and is not for us: another one would serve half of who asks.
+fn is_kept(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
 /// Opens the pair of UDP ports for RTP and RTCP, and says their addresses.
 async fn rtp_ports(ip: IpAddr, port: u16) -> Result<(rtsp::Ports, [SocketAddr; 2]), StartError> {
-    let failed = |source| StartError::Bind { protocol: "rtp", address: SocketAddr::new(ip, port), source };
+    let failed =
+        |(protocol, port, source)| StartError::Bind { protocol, address: SocketAddr::new(ip, port), source };
     let ports = rtsp::Ports::bind(ip, port).await.map_err(failed)?;
     let addresses = ports.addresses();
     Ok((ports, addresses))

@@ -1,11 +1,12 @@
 //! `streamgauge serve`.
 
+use std::io::ErrorKind;
 use std::net::Ipv6Addr;
 
 use reports::text;
 use server::config::{Config, HLS_PORT, RTSP_PORT, TapConfig};
 use server::fault::{self, Fault};
-use server::{Ready, Server};
+use server::{Ready, Server, StartError};
 
 use super::rules::near;
 use crate::args::{Common, Serve};
@@ -98,7 +99,7 @@ async fn serve(config: Config, common: &Common) -> Ended {
     if !config.faults.is_empty() {
         output::say(&warning(&config.faults));
     }
-    let server = Server::start(config).await.map_err(Failure::environment)?;
+    let server = Server::start(config).await.map_err(not_started)?;
     for ready in server.ready() {
         output::say(&format!("listening {} {}", ready.protocol, ready.address));
     }
@@ -112,6 +113,30 @@ async fn serve(config: Config, common: &Common) -> Ended {
         // Who asks twice does not want to wait for anybody.
         asked = super::asked_to_stop() => asked.map(|()| Code::Interrupted),
     }
+}
+
+/// Why it does not start, and which option may help.
+fn not_started(error: StartError) -> Failure {
+    let hint = match &error {
+        StartError::Bind { protocol, address, source } => {
+            let option = match *protocol {
+                "rtp" | "rtcp" => {
+                    "--rtp PORT takes another pair: an even port for RTP, and the next for RTCP".into()
+                }
+                other => format!("--{other} ADDR takes another address, --{other} off does without"),
+            };
+            match source.kind() {
+                ErrorKind::AddrInUse => format!("another program has it; {option}"),
+                ErrorKind::PermissionDenied if address.port() < 1024 => {
+                    format!("ports below 1024 need a privilege; {option}")
+                }
+                _ => option,
+            }
+        }
+        StartError::Record { .. } => "--record DIR takes another directory".to_owned(),
+        StartError::Tap { .. } => "--tap FILE takes another file".to_owned(),
+    };
+    Failure::environment(format!("{error}\n{hint}"))
 }
 
 /// Where to publish and watch, ready to paste, on 80 columns.
@@ -150,4 +175,30 @@ fn welcome(ready: &[Ready], record: Option<&str>, tap: Option<&str>) -> String {
     lines.extend(tap.map(|file| format!("  Packets    {file}")));
     lines.extend(["  Ctrl-C ends the server.".to_owned(), String::new()]);
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_listen_hears_why_and_what_else_to_do() {
+        let told = |protocol, port, kind: ErrorKind| {
+            let address = (Ipv6Addr::UNSPECIFIED, port).into();
+            not_started(StartError::Bind { protocol, address, source: kind.into() }).message
+        };
+        assert_eq!(
+            told("rtsp", 554, ErrorKind::PermissionDenied),
+            "cannot listen for rtsp on [::]:554: permission denied\n\
+             ports below 1024 need a privilege; --rtsp ADDR takes another address, --rtsp off does without"
+        );
+        let lines = told("rtcp", 8001, ErrorKind::PermissionDenied);
+        assert!(
+            lines.starts_with("cannot listen for rtcp on [::]:8001: ") && !lines.contains("1024"),
+            "{lines}"
+        );
+        assert!(
+            lines.ends_with("\n--rtp PORT takes another pair: an even port for RTP, and the next for RTCP")
+        );
+    }
 }

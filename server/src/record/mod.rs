@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) use task::{Refusal, run, start};
+pub(crate) use writer::can_write;
 
 /// Finished recordings that are listed at most.
 const FINISHED: usize = 1_000;

@@ -102,6 +102,21 @@ impl Writer {
     }
 }
 
+/// Makes the directory of recordings where there is none, and a file in it, which goes away again: who asked for
+/// recordings is to hear at once that there would be none.
+pub(crate) fn can_write(directory: &Path) -> io::Result<()> {
+    if directory.exists() && !directory.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    std::fs::create_dir_all(directory)?;
+    let name = directory.join(format!(".streamgauge-{}", std::process::id()));
+    match OpenOptions::new().write(true).create_new(true).open(&name) {
+        // One that was left behind: that it can be removed says as much.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => std::fs::remove_file(&name),
+    }
+}
+
 /// DIR/PATH, where no segment of PATH leads anywhere else.
 fn place(directory: &Path, path: &str) -> io::Result<PathBuf> {
     let mut place = directory.to_path_buf();

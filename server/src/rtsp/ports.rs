@@ -110,12 +110,13 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Binds `port`, which should be even, and the next one; any such pair for port 0.
-    pub async fn bind(ip: IpAddr, port: u16) -> io::Result<Self> {
+    /// Binds `port`, which should be even, and the next one; any such pair for port 0. An error says for which of the
+    /// two protocols which port was not to be had.
+    pub async fn bind(ip: IpAddr, port: u16) -> Result<Self, (&'static str, u16, io::Error)> {
         let mut tries = 0usize;
         loop {
             match Self::pair(ip, port).await {
-                Err(error) if port == 0 && tries < TRIES => {
+                Err((.., error)) if port == 0 && tries < TRIES => {
                     tries = tries.saturating_add(1);
                     tracing::debug!(%error, "another pair of ports is tried");
                 }
@@ -124,12 +125,12 @@ impl Ports {
         }
     }
 
-    async fn pair(ip: IpAddr, port: u16) -> io::Result<Self> {
-        let rtp = Socket::bind(ip, port).await?;
+    async fn pair(ip: IpAddr, port: u16) -> Result<Self, (&'static str, u16, io::Error)> {
+        let rtp = Socket::bind(ip, port).await.map_err(|error| ("rtp", port, error))?;
         let first = rtp.address().port();
         let second = first.checked_add(1).filter(|_| port != 0 || first.is_multiple_of(2));
-        let second = second.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-        let rtcp = Socket::bind(ip, second).await?;
+        let second = second.ok_or_else(|| ("rtcp", port, io::ErrorKind::AddrNotAvailable.into()))?;
+        let rtcp = Socket::bind(ip, second).await.map_err(|error| ("rtcp", second, error))?;
         // Less will do where the system gives no more.
         let _ = SockRef::from(rtp.io()).set_recv_buffer_size(RECEIVE_BUFFER);
         let (routes, strangers) = (Mutex::default(), AtomicU64::new(0));
