@@ -175,3 +175,13 @@ fn the_headline_goes_by_what_was_expected() {
     run.checks[0].verdict = model::Verdict::Pass;
     assert_eq!(word(&run), "All as it should be");
 }
+
+#[test]
+fn how_long_a_capture_took_to_read_is_not_said() {
+    let mut run = samples::good();
+    run.duration_s = 12.3;
+    assert!(html::render(&run).unwrap().contains(" · 12.3 s · "));
+    run.kind = "analyze".to_owned();
+    let html = html::render(&run).unwrap();
+    assert!(html.contains(">read ") && !html.contains(" · 12.3 s · "));
+}

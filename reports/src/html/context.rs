@@ -30,8 +30,7 @@ pub(super) fn of(run: &Run) -> Value {
         "title": run.title,
         "kind": run.kind,
         "generator": run.generator,
-        "started": started(&run.started),
-        "duration": span(run.duration_s),
+        "made": made(run),
         "verdict": headline(run),
         "tiles": tiles(run),
         "many_streams": streams.len() > 1,
@@ -72,6 +71,15 @@ pub(super) fn of(run: &Run) -> Value {
     });
     scrub(&mut value);
     value
+}
+
+/// When, how long and by what. How long a capture took to read is nobody's question.
+fn made(run: &Run) -> String {
+    let (started, generator) = (started(&run.started), &run.generator);
+    match run.kind.as_str() {
+        "analyze" | "check" => format!("read {started} · {generator}"),
+        _ => format!("{started} · {} · {generator}", span(run.duration_s)),
+    }
 }
 
 /// `2026-11-22T19:40:12Z` as people write it; anything else as it is.
