@@ -115,6 +115,39 @@ fn described_is_what_comes(rtsp: SocketAddr) {
     assert!(hand.ask("RECORD", &url, &session_of(&answer), "").starts_with("RTSP/1.0 415 "));
 }
 
+/// Parameters of a description that cannot be read: pictures bring theirs along, sound is none without, and a line of the log
+/// says which they are. Returns that line's words.
+fn mistakes_of_a_description_are_told(rtsp: SocketAddr) -> [&'static str; 2] {
+    let pictures = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;\
+        sprop-parameter-sets=Z2Q*Hqz,aOrssiw=\r\na=control:trackID=0\r\n";
+    let sound = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 mpeg4-generic/48000/2\r\na=fmtp:97 mode=AAC-hbr;config=11g0;\
+        sizelength=13;indexlength=3;indexdeltalength=3\r\na=control:trackID=1\r\n";
+    let mut cam = Cam::new(rtsp, "mistakes/a", &format!("{pictures}{sound}"), &[0, 1]);
+    let sets: [&[u8]; 3] = [
+        &[
+            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00,
+            0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+        ],
+        &[0x68, 0xea, 0xec, 0xb2, 0x2c],
+        &[0x65, 0x88, 0x84],
+    ];
+    // All in one packet (RFC 6184 §5.7.1).
+    let units = sets.iter().flat_map(|unit| [&[0, u8::try_from(unit.len()).unwrap()][..], unit].concat());
+    cam.packet(3600, &[0x78].into_iter().chain(units).collect::<Vec<_>>());
+    assert_eq!(described(rtsp, &cam.url), ["m=video 0 RTP/AVP 96"]);
+    cam.leaves();
+    // Of sound alone nothing is left; another's codec is another matter.
+    let mut hand = Hand::connect(rtsp);
+    let alone = format!("v=0\r\n{sound}");
+    let asks = |hand: &mut Hand, sdp: &str| {
+        hand.ask("ANNOUNCE", &format!("rtsp://{rtsp}/mistakes/b"), SDP_TYPE, sdp)
+    };
+    assert!(asks(&mut hand, &alone).starts_with("RTSP/1.0 400 "));
+    assert!(asks(&mut hand, &alone.replace("mpeg4-generic", "opus")).starts_with("RTSP/1.0 415 "));
+    assert!(asks(&mut hand, &alone.replace("config=11g0;", "")).starts_with("RTSP/1.0 200 "));
+    ["a=fmtp:96 sprop-parameter-sets=Z2Q*Hqz: no base64", "a=fmtp:97 config=11g0: no hexadecimal"]
+}
+
 /// The answer to PLAY tells the time of the first packet, also where that has yet to come (RFC 2326 §12.33).
 fn play_is_answered_with_the_first_frame(server: &Server, rtsp: SocketAddr) {
     let sdp = TOLD_PICTURES.replace("trackID=1", "trackID=0").replace(" 97", " 96").replace(":97", ":96");
@@ -251,10 +284,13 @@ fn exchanges_by_hand() {
     let server = Server::start(&[]);
     let rtsp = server.rtsp.unwrap();
     described_is_what_comes(rtsp);
+    let mistakes = mistakes_of_a_description_are_told(rtsp);
     play_is_answered_with_the_first_frame(&server, rtsp);
     who_leaves_hears_goodbye(&server, rtsp);
     a_session_outlives_its_connection(&server, rtsp);
     a_player_comes_back_on_its_connection(&server, rtsp);
     server.wait_deserted();
-    server.stop();
+    let log = server.stop();
+    let told = |line: &str| line.contains("WARN") && mistakes.iter().all(|mistake| line.contains(mistake));
+    assert!(log.lines().any(told), "{log}");
 }

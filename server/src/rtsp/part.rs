@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use media::Track;
-use media::rtp::{Ingest, IngestConfig};
+use media::rtp::{Ingest, IngestConfig, troubles};
 use session::rtsp::{Action, Carry, Event, Refusal};
 use wire::sdp::Description;
 
@@ -16,6 +16,8 @@ use super::publishing::Publishing;
 
 /// How long a player waits at most for the first frame.
 const START: Duration = Duration::from_secs(5);
+/// Mistakes of one description that are told, the others are counted.
+const MOST_TOLD: usize = 4;
 
 impl Connection {
     /// Does what an event asks for; returns the answer the session waits for.
@@ -78,7 +80,18 @@ impl Connection {
 
     fn announce(&mut self, path: &str, description: &Description) -> Result<(), Refusal> {
         self.ended();
-        let ingest = Ingest::new(description, IngestConfig::tcp()).ok_or(Refusal::Codec)?;
+        let troubles = troubles(description);
+        if !troubles.is_empty() {
+            let remote = self.link.remote;
+            let shown: Vec<_> = troubles.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+            self.link.shared.log("description", |kept| {
+                let (count, shown) = (troubles.len(), shown.join(", "));
+                tracing::warn!(%remote, path, count, kept, "a description has what cannot be read: {shown}");
+            });
+        }
+        // What is there and cannot be read is another mistake than what we do not know.
+        let unread = if troubles.is_empty() { Refusal::Codec } else { Refusal::Description };
+        let ingest = Ingest::new(description, IngestConfig::tcp()).ok_or(unread)?;
         let publisher = self.link.publish(path).ok_or(Refusal::Busy)?;
         let ssrc = u32::try_from(self.link.seed & 0xffff_ffff).unwrap_or(1).max(1);
         self.publishing = Some(Publishing::new(publisher, ingest, ssrc));

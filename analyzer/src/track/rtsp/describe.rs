@@ -1,10 +1,12 @@
 //! Session descriptions: which tracks there are, with which codecs and clocks (RFC 4566, RFC 6184 §8, RFC 3640 §4).
 
 use model::TrackKind;
+use spec::Requirement;
 use wire::Error;
 use wire::codec::aac::latm::StreamMuxConfig;
 use wire::sdp::{self, Description, Media};
 
+use crate::finding::Note;
 use crate::track::codec;
 use crate::track::rtp::{AuBits, Format, Packing, encoding};
 
@@ -28,16 +30,16 @@ pub(super) struct Tracks {
     /// In order of their media lines.
     pub(super) tracks: Vec<Described>,
     /// What of it cannot be read.
-    pub(super) problems: Vec<Error>,
+    pub(super) problems: Vec<Note>,
 }
 
 /// Reads a description; `base` is the URL that controls are relative to.
 pub(super) fn read(body: &[u8], base: &str) -> Tracks {
     let description = match Description::parse(body) {
         Ok(description) => description,
-        Err(error) => return Tracks { tracks: Vec::new(), problems: vec![error] },
+        Err(error) => return Tracks { tracks: Vec::new(), problems: vec![unread(&error)] },
     };
-    let mut problems = description.problems.clone();
+    let mut problems: Vec<Note> = description.problems.iter().take(1).map(unread).collect();
     let tracks = description
         .media
         .iter()
@@ -55,12 +57,16 @@ pub(super) fn read(body: &[u8], base: &str) -> Tracks {
     Tracks { tracks, problems }
 }
 
-fn formats(media: &Media, problems: &mut Vec<Error>) -> Vec<Format> {
+fn unread(error: &Error) -> Note {
+    Note::error(&spec::sdp::STRUCTURE, "the session description", error)
+}
+
+fn formats(media: &Media, problems: &mut Vec<Note>) -> Vec<Format> {
     let types = media.formats.iter().filter_map(|format| format.parse().ok().filter(|n: &u8| *n < 128));
     types.take(16).map(|payload_type| format(media, payload_type, problems)).collect()
 }
 
-fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format {
+fn format(media: &Media, payload_type: u8, problems: &mut Vec<Note>) -> Format {
     let mut format = Format { payload_type, ..Format::default() };
     let (encoding, clock, channels) = match media.rtpmap(payload_type) {
         Some(map) => (map.encoding, map.clock, map.channels),
@@ -112,13 +118,16 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
         info.sample_rate = Some(rate);
         info.channels = channels.or(Some(1)).and_then(|n| u8::try_from(n).ok());
     }
-    let sets: &[&str] = match packing {
-        Packing::H264 => &["sprop-parameter-sets"],
-        Packing::H265 => &["sprop-sps"],
-        _ => &[],
+    let (sets, rule): (&'static str, _) = match packing {
+        Packing::H265 => ("sprop-sps", &spec::sdp::H265_SPROP),
+        _ => ("sprop-parameter-sets", &spec::sdp::H264_SPROP),
     };
-    for set in sets.iter().filter_map(|name| parameters.value(name)).flat_map(|list| list.split(',')) {
-        let Some(nal) = base64(set.trim()) else { continue };
+    let listed = parameters.value(sets).filter(|list| !list.is_empty()).into_iter();
+    for set in listed.flat_map(|list| list.split(',')) {
+        let Some(nal) = base64(set.trim()) else {
+            problems.push(coded(rule, sets, set, "base64"));
+            continue;
+        };
         let h265 = packing == Packing::H265;
         let is_sps = match nal.first() {
             Some(first) if h265 => first >> 1 & 0x3f == wire::codec::hevc::SPS_TYPE,
@@ -126,12 +135,17 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
             None => false,
         };
         if is_sps && let Err(error) = codec::parameter_set(info, h265, &nal) {
-            problems.push(error);
+            problems.push(Note::error(rule, &format!("{sets} of the session description"), &error));
         }
     }
     if codec == "aac"
-        && let Some(config) = parameters.value("config").and_then(hex)
+        && let Some(text) = parameters.value("config").filter(|text| !text.is_empty())
     {
+        let rule = if packing == Packing::Latm { &spec::sdp::LATM_CONFIG } else { &spec::sdp::AAC_CONFIG };
+        let Some(config) = hex(text) else {
+            problems.push(coded(rule, "config", text, "two hexadecimal digits a byte"));
+            return format;
+        };
         let config = match packing {
             // LATM wraps it (RFC 6416 §7.3).
             Packing::Latm => StreamMuxConfig::decode(&config).map(|mux| mux.config),
@@ -139,12 +153,21 @@ fn format(media: &Media, payload_type: u8, problems: &mut Vec<Error>) -> Format 
         };
         match config.and_then(|config| codec::audio(info, &mut wire::Cursor::new(&config))) {
             Ok(config) => format.audio = Some(config),
-            Err(error) => problems.push(error),
+            Err(error) => problems.push(Note::error(rule, "config of the session description", &error)),
         }
     }
     format
 }
 
+/// A parameter that is not what it should be.
+fn coded(rule: &'static Requirement, name: &str, value: &str, want: &str) -> Note {
+    let value: String = value.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+    let message = format!("{name} of the session description is not {want}: {value:?}");
+    Note::new(rule, message).want_got(want, value)
+}
+
+/// Characters of a value that are repeated.
+const MAX_SHOWN: usize = 60;
 /// Longest encoded value that is read.
 const MAX_VALUE: usize = 16 * 1024;
 
@@ -195,7 +218,7 @@ mod tests {
     #[test]
     fn tracks_have_codecs_clocks_and_urls() {
         let read = read(SDP, "rtsp://h/live/a");
-        assert_eq!(read.problems, []);
+        assert!(read.problems.is_empty());
         let [video, audio, mp3] = &read.tracks[..] else { panic!("{read:?}") };
         assert_eq!(video.control, "rtsp://h/live/a/trackID=0");
         let format = &video.formats[0];
@@ -212,6 +235,36 @@ mod tests {
         let mut problems = Vec::new();
         let latm = super::format(&latm.media[0], 96, &mut problems);
         assert_eq!((latm.info.profile.as_deref(), latm.info.sample_rate), (Some("LC"), Some(48_000)));
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_read_are_told_by_their_own_rules() {
+        let told = |from: &str, to: &str| {
+            let sdp = String::from_utf8(SDP.to_vec()).unwrap().replace(from, to);
+            let read = read(sdp.as_bytes(), "rtsp://h/live/a");
+            assert_eq!(read.tracks.len(), 3, "{to}");
+            let problem = |note: Note| (note.rule.id, note.got.unwrap_or_default());
+            read.problems.into_iter().map(problem).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("sprop-sps=QgEB", "sprop-sps=!!"),
+            [("sdp.h265.sprop", "!!AWAAAAMAkAAAAwAAAwA8oAoIC595ZWSSTK8BaAgAAAMACAAAAwDIQA==".to_owned())]
+        );
+        assert_eq!(told("H265", "H264"), []);
+        let h264 = |sets: &str| {
+            told("H265/90000\r\na=fmtp:96 ", &format!("H264/90000\r\na=fmtp:96 sprop-parameter-sets={sets};"))
+        };
+        assert_eq!(h264("Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY=,aOrssiw="), []);
+        assert_eq!(h264("Z2Q*Hqz,aOrssiw="), [("sdp.h264.sprop", "Z2Q*Hqz".to_owned())]);
+        assert_eq!(h264("Z2Q=").first().map(|(rule, _)| *rule), Some("sdp.h264.sprop"));
+        for config in ["119", "zz", "11 90"] {
+            assert_eq!(
+                told("config=1190", &format!("config={config}")),
+                [("sdp.aac.config", config.to_owned())]
+            );
+        }
+        assert_eq!(told("config=1190", "config=f8").first().map(|(rule, _)| *rule), Some("sdp.aac.config"));
+        assert_eq!(told("config=1190", "config="), []);
     }
 
     #[test]

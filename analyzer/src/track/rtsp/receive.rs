@@ -169,10 +169,9 @@ impl Receiver<'_> {
         if let Some(session) = self.registry.get(no) {
             session.described(&self.connection.described.tracks);
         }
-        let problem = self.connection.described.problems.first().cloned();
-        if let (Some(error), Some(session)) = (problem, self.registry.get(no)) {
-            let rule = &spec::sdp::STRUCTURE;
-            session.note(rule, || Note::error(rule, "the session description", &error).at(at));
+        for problem in std::mem::take(&mut self.connection.described.problems) {
+            let Some(session) = self.registry.get(no) else { return };
+            session.note(problem.rule, || problem.at(at));
         }
     }
 

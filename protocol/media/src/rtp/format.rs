@@ -11,14 +11,13 @@ use wire::codec::avc;
 use wire::sdp::Media;
 
 use super::aac::Layout;
+use super::parameter::{audio_config, mux_config, parameter_set, to_base64, to_hex};
 use crate::describe::describe as describe_track;
 use crate::frame::{Codec, Track};
 use crate::sets::Sets;
 
 /// The first dynamic payload type (RFC 3551 §6).
 const DYNAMIC: u8 = 96;
-/// Longest AudioSpecificConfig believed, in bytes.
-const MAX_CONFIG: usize = 256;
 
 /// Payload formats that we read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +75,8 @@ impl Format {
             };
             if map.is("H264") {
                 let sprop = parameters.value("sprop-parameter-sets").unwrap_or_default();
-                for set in sprop.split(',').filter_map(from_base64) {
-                    let nal = set.strip_prefix(&[0, 0, 0, 1]).unwrap_or(&set);
-                    format.sets.take(nal);
+                for nal in sprop.split(',').filter_map(|set| parameter_set(set).ok()) {
+                    format.sets.take(&nal);
                 }
                 return Some(format);
             }
@@ -89,8 +87,7 @@ impl Format {
                 format.kind = FormatKind::Latm;
                 // Where nothing is said the packets bring it (RFC 6416 §7.3).
                 format.mux_in_band = number("cpresent", 1) != 0;
-                let mux = parameters.value("config").and_then(from_hex);
-                match mux.and_then(|mux| StreamMuxConfig::decode(&mux).ok()) {
+                match parameters.value("config").and_then(|config| mux_config(config).ok()) {
                     Some(mux) => format.mux(mux),
                     None if format.mux_in_band => {}
                     None => return None,
@@ -109,9 +106,10 @@ impl Format {
                 delta_bits: number("indexdeltalength", 3),
             };
             format.kind = FormatKind::Aac;
-            format.config = match parameters.value("config").and_then(from_hex) {
-                Some(config) if !config.is_empty() => config.into(),
-                _ => {
+            format.config = match parameters.value("config").filter(|config| !config.is_empty()) {
+                // Sound by a configuration that was guessed would be noise.
+                Some(config) => audio_config(config).ok()?.into(),
+                None => {
                     let channels = u8::try_from(map.channels.unwrap_or(1)).ok().filter(|n| *n < 8)?;
                     AudioSpecificConfig::encode_simple(2, map.clock, channels).ok()?.into()
                 }
@@ -232,80 +230,10 @@ fn section(track: &Track, pt: u8) -> Option<String> {
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim().trim_matches('"').as_bytes();
-    if text.len() > MAX_CONFIG.saturating_mul(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    // An odd last digit stands for four bits; zeros fill the byte.
-    text.chunks(2)
-        .map(|pair| match *pair {
-            [high, low] => Some(digit(high)? << 4 | digit(low)?),
-            [high] => Some(digit(high)? << 4),
-            _ => None,
-        })
-        .collect()
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn to_base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
-    for group in bytes.chunks(3) {
-        let at = |n: usize| u32::from(group.get(n).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for n in 0..4usize {
-            let shift = 18u32.saturating_sub(u32::try_from(n).unwrap_or(0).saturating_mul(6));
-            let index = usize::try_from(bits >> shift & 63).unwrap_or(0);
-            let letter = ALPHABET.get(index).copied().map_or('=', char::from);
-            out.push(if n <= group.len() { letter } else { '=' });
-        }
-    }
-    out
-}
-
-/// Missing padding is forgiven; a letter that is none spoils the whole.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim().trim_end_matches('=').as_bytes();
-    let mut out = Vec::with_capacity(text.len());
-    for group in text.chunks(4) {
-        let mut bits = 0u32;
-        for n in 0..4usize {
-            let value = match group.get(n) {
-                Some(letter) => ALPHABET.iter().position(|a| a == letter)?,
-                None => 0,
-            };
-            bits = bits << 6 | u32::try_from(value).unwrap_or(0);
-        }
-        let [_, a, b, c] = bits.to_be_bytes();
-        out.extend([a, b, c].into_iter().take(group.len().saturating_mul(6) / 8));
-    }
-    (!out.is_empty()).then_some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use wire::sdp::Description;
-
-    #[test]
-    fn base64_both_ways() {
-        for (plain, coded) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(to_base64(plain.as_bytes()), coded);
-            assert_eq!(from_base64(coded).unwrap(), plain.as_bytes());
-        }
-        assert_eq!(from_base64("Zg"), Some(vec![b'f']));
-        assert_eq!((from_base64("Z*=="), from_base64("")), (None, None));
-    }
 
     #[test]
     fn a_description_leads_back_to_its_tracks() {
@@ -361,8 +289,15 @@ mod tests {
         assert!(latm("profile-level-id=1").is_some_and(|format| format.track().is_none()));
         assert!(latm("cpresent=0").is_none() && latm("cpresent=0;config=00").is_none());
         assert!(
-            of("m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\na=fmtp:97 config=zz;sizelength=99\n")
+            of("m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\na=fmtp:97 config=;sizelength=99\n")
                 .is_some()
         );
+        // Nobody can make sound of a configuration that is there and cannot be read.
+        for config in ["zz", "12zz", "f8", "0"] {
+            let fmtp = format!("a=fmtp:97 config={config}");
+            assert!(
+                of(&format!("m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/44100\n{fmtp}\n")).is_none()
+            );
+        }
     }
 }

@@ -257,6 +257,8 @@ pub enum Refusal {
     Aggregate,
     /// None of the codecs can be carried (415).
     Codec,
+    /// What the description says of its tracks cannot be read (400).
+    Description,
     /// The transport is not to be had (461).
     Transport,
     /// No room (503).
@@ -274,6 +276,7 @@ impl Refusal {
             Self::Busy => 403,
             Self::Aggregate => 459,
             Self::Codec => 415,
+            Self::Description => 400,
             Self::Transport => 461,
             Self::Full => 503,
             Self::Failed => 500,
