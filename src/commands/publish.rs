@@ -90,7 +90,7 @@ async fn transmit(
 ) -> Result<Published, ClientError> {
     // Nobody should be able to guess where numbers and SSRCs begin.
     let seed = super::seed();
-    let how = How { again, account: false };
+    let how = How { again, account: false, length: None };
     match media {
         Media::Rtmp(feed) => {
             let (app, name) = url.app_and_name();

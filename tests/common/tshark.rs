@@ -169,12 +169,15 @@ impl Sniffer {
 
     /// Ends it when everything so far is in the file, which it returns.
     pub fn stop(self) -> PathBuf {
-        const MARK: &[u8] = b"streamgauge test: the end of this capture";
-        self.marker.send_to(MARK, self.marker.local_addr().unwrap()).unwrap();
+        // With the port it is no other test's mark, which a wide filter lets in.
+        let address = self.marker.local_addr().unwrap();
+        let mark = format!("streamgauge test: the end of the capture of {address}.");
+        let mark = mark.as_bytes();
+        self.marker.send_to(mark, address).unwrap();
         wait_until("the mark in the capture", || {
             let data = std::fs::read(&self.file).unwrap_or_default();
             let tail = &data[data.len().saturating_sub(1 << 16)..];
-            tail.windows(MARK.len()).any(|w| w == MARK)
+            tail.windows(mark.len()).any(|w| w == mark)
         });
         let ended = self.tcpdump.stop();
         assert!(ended.log.contains("\n0 packets dropped by kernel"), "tcpdump lost packets:\n{}", ended.log);

@@ -35,6 +35,15 @@ pub struct How {
     pub again: bool,
     /// Keep account of every frame; grows with the time on air.
     pub account: bool,
+    /// End where the media is that long.
+    pub length: Option<Duration>,
+}
+
+impl How {
+    /// Whether what is due at this millisecond is too late.
+    pub(super) fn is_over(&self, due: u64) -> bool {
+        self.length.is_some_and(|length| Duration::from_millis(due) >= length)
+    }
 }
 
 /// Publishes a feed, each frame at its time, until it ends or `stop` turns true; then ends in good order.
@@ -59,6 +68,7 @@ pub async fn publish(
     let mut frames = Demuxer::new();
     // Of a damaged file all before the damage is sent, and the server is told the end.
     let mut damage = None;
+    let mut stopped_at = None;
     loop {
         let next = match feed.tag() {
             Ok(None) if how.again => feed.again().map(|()| None),
@@ -83,6 +93,9 @@ pub async fn publish(
             }
             Tag::Media(kind, _, body) => (kind, body),
         };
+        if how.is_over(due) {
+            break;
+        }
         let at = begin + Duration::from_millis(due);
         let stopped = loop {
             tokio::select! {
@@ -93,7 +106,8 @@ pub async fn publish(
                 event = connection.event() => drop(event?),
             }
         };
-        if stopped || *stop.borrow() {
+        // One that is behind sends what was due when it was told to stop.
+        if stopped || *stop.borrow() && at > *stopped_at.get_or_insert_with(Instant::now) {
             break;
         }
         // RTMP's timestamps are 32 bits that wrap.

@@ -88,7 +88,7 @@ const PARTS: [Part; 9] = [
 pub const VIEWERS: usize = PARTS.len();
 
 /// How long a viewer may take to notice the end of the stream.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of it.
 pub(super) struct Played {
@@ -159,7 +159,7 @@ pub(super) async fn play(
     let (on_air, mut is_on_air) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let publisher = script.client(ClientRole::Publish, "demo publisher");
-    let how = How { again: true, account: true };
+    let how = How { again: true, account: true, length: None };
     let feed = Feed::clip(clip);
     let publisher = tokio::spawn(publish(address, publisher, options.seed, feed, how, on_air, stopped));
     // An error here means that the publisher is gone; its own error says more.

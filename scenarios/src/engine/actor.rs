@@ -67,6 +67,8 @@ struct Running {
     /// Signals for a program.
     signals: Option<watch::Sender<Option<Signal>>>,
     aborted: bool,
+    /// The server has answered a publisher of ours; never of a program.
+    answered: watch::Receiver<bool>,
 }
 
 /// What clients share.
@@ -133,6 +135,7 @@ impl Actor {
         let place = Place { server, tap, reads: client.reads, abort: abort.clone(), seen: self.seen.clone() };
         let (stop, stopped) = watch::channel(false);
         let (frozen, freeze) = watch::channel(false);
+        let (answer, answered) = watch::channel(false);
         let mut signals = None;
         let task = match &client.with {
             With::Program(line) => {
@@ -142,12 +145,13 @@ impl Actor {
                 tokio::spawn(attend(program, stopped, heard))
             }
             _ => {
-                let visit = visit(client.clone(), url, place, stage.clone(), self.name.clone(), stopped);
+                let visit =
+                    visit(client.clone(), url, place, stage.clone(), self.name.clone(), (stopped, answer));
                 tokio::spawn(gated(visit, freeze))
             }
         };
         self.ending = None;
-        self.running = Some(Running { task, stop, frozen, abort, signals, aborted: false });
+        self.running = Some(Running { task, stop, frozen, abort, signals, aborted: false, answered });
         Ok(())
     }
 
@@ -209,6 +213,11 @@ impl Actor {
         self.running.as_ref().is_some_and(|running| !running.task.is_finished())
     }
 
+    /// Whether it is a publisher of ours that the server has not answered yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.signals.is_none() && !*running.answered.borrow())
+    }
+
     /// Waits for its end, where it came. Cancelling it loses nothing.
     pub async fn end(&mut self) {
         let Some(running) = &mut self.running else { return };
@@ -248,11 +257,12 @@ async fn visit(
     place: Place,
     stage: Stage,
     name: String,
-    mut stop: watch::Receiver<bool>,
+    (mut stop, answer): (watch::Receiver<bool>, watch::Sender<bool>),
 ) -> Ending {
     let mut left = client.reconnect.map_or(0, |again| again.times);
     loop {
-        let ending = once(&client, &url, place.clone(), &stage, &name, stop.clone()).await;
+        let ending = once(&client, &url, place.clone(), &stage, &name, (stop.clone(), answer.clone())).await;
+        answer.send_replace(true);
         // A viewer that is told of the end cannot know whether there is more to come.
         let lost = matches!(ending, Ending::Lost(_) | Ending::Refused(_) | Ending::Told);
         let Some(again) = client.reconnect.filter(|_| lost && left > 0) else { return ending };
@@ -270,7 +280,7 @@ async fn once(
     place: Place,
     stage: &Stage,
     name: &str,
-    stop: watch::Receiver<bool>,
+    (stop, on_air): (watch::Receiver<bool>, watch::Sender<bool>),
 ) -> Ending {
     let agent = format!("{} {name}", stage.agent);
     let seed = stage.seed ^ hash(name);
@@ -289,8 +299,7 @@ async fn once(
                 Ok(feed) => feed,
                 Err(why) => return Ending::Lost(why),
             };
-            let how = How { again: client.again, account: false };
-            let (on_air, _) = watch::channel(false);
+            let how = How { again: client.again, account: false, length: client.length };
             let published = match speaks {
                 Speaks::Rtsp => match Prepared::new(feed) {
                     Ok(feed) => {
@@ -401,5 +410,5 @@ async fn attend(
     }
 }
 
-/// How long a viewer may take to notice the end of the stream.
-pub const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a viewer may take to notice the end of the stream, or a publisher to say goodbye.
+pub const PATIENCE: Duration = Duration::from_secs(15);

@@ -22,7 +22,7 @@ use server::config::TapConfig;
 use server::tap::{Tap, TapState};
 use server::{ClientSnapshot, Clock};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use actor::Ending;
 pub(crate) use judge::case_of;
@@ -39,6 +39,10 @@ use target::Up;
 const HEADERS: u32 = 256;
 /// Bytes that a capture which filled its disk gives back.
 const REPORTS: u64 = 1 << 20;
+/// How long the timeline stands still for a publisher that is not on air yet.
+const ON_AIR: Duration = Duration::from_secs(10);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -103,7 +107,7 @@ pub struct Outcome {
 /// Where a run stands.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// Since the target was ready.
+    /// On the timeline, which begins when the target is ready.
     pub elapsed: Duration,
     /// When the last step is over.
     pub total: Duration,
@@ -259,6 +263,8 @@ struct Show<'a> {
     actors: Vec<Actor>,
     due: Vec<Due>,
     begin: Instant,
+    /// How long the timeline stood still.
+    held: Duration,
     /// When a client with a length has to go.
     leaving: Vec<(Instant, usize)>,
     samples: Vec<metrics::Sample>,
@@ -299,6 +305,7 @@ impl<'a> Show<'a> {
             actors: plan::actors(scenario),
             due: plan::due(scenario),
             begin: Instant::now(),
+            held: Duration::ZERO,
             leaving: Vec::new(),
             samples: Vec::new(),
             events: Vec::new(),
@@ -323,7 +330,7 @@ impl<'a> Show<'a> {
         let total = self.scenario.length();
         let mut next = due.iter().peekable();
         loop {
-            while let Some(due) = next.next_if(|due| self.begin + due.at <= Instant::now()) {
+            while let Some(due) = next.next_if(|due| self.is_due(due.at) <= Instant::now()) {
                 self.step(&due.what).await;
             }
             let now = Instant::now();
@@ -332,7 +339,7 @@ impl<'a> Show<'a> {
             for (_, actor) in gone {
                 self.actors[actor].stop();
             }
-            let alarm = [next.peek().map(|due| self.begin + due.at), self.leaving.iter().map(|l| l.0).min()];
+            let alarm = [next.peek().map(|due| self.is_due(due.at)), self.leaving.iter().map(|l| l.0).min()];
             let Some(alarm) = alarm.into_iter().flatten().min() else { break };
             tokio::select! {
                 () = until(Some(alarm)) => {}
@@ -345,8 +352,14 @@ impl<'a> Show<'a> {
             }
             let latest = self.events.last().map(describe).unwrap_or_default();
             let here = self.actors.iter().filter(|actor| actor.is_here()).count();
-            progress(&Moment { elapsed: self.begin.elapsed(), total, here, latest });
+            let elapsed = self.begin.elapsed().saturating_sub(self.held);
+            progress(&Moment { elapsed, total, here, latest });
         }
+    }
+
+    /// When something is due.
+    fn is_due(&self, at: Duration) -> Instant {
+        self.begin + self.held + at
     }
 
     async fn step(&mut self, what: &What) {
@@ -377,7 +390,12 @@ impl<'a> Show<'a> {
                 if let Err(why) = self.actors[actor].come(client, &url, &self.stage, relayed).await {
                     self.tell(json!({ "event": "lost", "client": name, "why": why }));
                     self.actors[actor].ending = Some(Ending::Lost(why));
-                } else if let Some(length) = client.length {
+                    return;
+                }
+                if act == Act::Publish {
+                    self.until_on_air(actor).await;
+                }
+                if let Some(length) = client.length {
                     self.leaving.push((Instant::now() + length, actor));
                 }
             }
@@ -387,6 +405,30 @@ impl<'a> Show<'a> {
             Act::Resume => self.actors[actor].freeze(false),
             Act::Reset => self.actors[actor].reset(),
         }
+    }
+
+    /// Waits for a publisher to be on air, as far as that can be known: how long a program takes to start, or a busy machine to
+    /// connect, is no part of the plan. Meanwhile the timeline stands still.
+    async fn until_on_air(&mut self, actor: usize) {
+        let began = Instant::now();
+        while began.elapsed() < ON_AIR && self.is_getting_on_air(&self.actors[actor]) {
+            sleep(LOOK).await;
+        }
+        let held = began.elapsed();
+        self.held += held;
+        self.leaving.iter_mut().for_each(|(at, _)| *at += held);
+    }
+
+    fn is_getting_on_air(&self, actor: &Actor) -> bool {
+        let client = &self.scenario.clients[actor.client];
+        let waits = match self.up.server() {
+            // Somebody else may hold the name.
+            Some(server) => !server.streams().iter().any(|stream| {
+                stream.path == client.path && stream.publisher.is_some() && !stream.tracks.is_empty()
+            }),
+            None => actor.is_unanswered(),
+        };
+        waits && actor.is_here()
     }
 
     /// Publishers go off air, viewers see the end of it, everybody leaves, the target ends.

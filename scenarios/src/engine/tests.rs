@@ -134,13 +134,13 @@ async fn clients_freeze_read_slowly_come_back_and_are_cut_off_as_they_are_told()
             { at = "1500ms", who = "second", do = "stop" },
             { at = "2s", who = "gone", do = "abort" },
             { at = "2s", who = ["back", "broken"], do = "reset" },
-            { at = "3500ms", who = "frozen", do = "resume" },
-            { at = "3500ms", who = "cut", net = {} },
-            { at = "5s", who = ["first", "comes", "slow", "back"], do = "stop" },
+            { at = "5500ms", who = "frozen", do = "resume" },
+            { at = "5500ms", who = "cut", net = {} },
+            { at = "7s", who = ["first", "comes", "slow", "back"], do = "stop" },
         ]
         expect = [
-            { who = "steady", longest_gap = "< 1500ms" },
-            { who = ["frozen", "cut"], longest_gap = ">= 1500ms" },
+            { who = "steady", longest_gap = "< 3500ms" },
+            { who = ["frozen", "cut"], longest_gap = ">= 3500ms" },
             { who = "slow", bitrate = "< 400 kbit/s" },
             { who = "comes", pictures = "> 20" },
             { who = "back", sessions = 2, key_frame_first = true, frames_missing = 0 },
@@ -154,4 +154,27 @@ async fn clients_freeze_read_slowly_come_back_and_are_cut_off_as_they_are_told()
     // One was written to fail.
     let [(rule, verdict, got)] = &bad[..] else { panic!("{bad:#?}") };
     assert_eq!((rule.as_str(), verdict, got.as_str()), ("broken.sessions#2", &Verdict::Fail, "1"));
+}
+
+/// However long it takes to get there: its length counts from then on, and who is to watch comes after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_timeline_stands_still_until_a_publisher_is_on_air() {
+    let found = verdicts(
+        r#"
+        title = "a long way"
+        clients.far = { speaks = "rtmp", role = "publisher", path = "live/a", for = "2s", net = { delay = "200ms" } }
+        clients.tv  = { speaks = "rtsp", path = "live/a" }
+        steps = [
+            { at = "0s", who = "far", do = "publish" },
+            { at = "100ms", who = "tv", do = "play" },
+        ]
+        expect = [
+            { who = "far", pictures = 50, outcome = "ok" },
+            { who = "tv", pictures = "> 5", outcome = "told" },
+        ]
+        "#,
+    )
+    .await;
+    let bad: Vec<_> = found.iter().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();
+    assert!(bad.is_empty() && !found.is_empty(), "{bad:#?}");
 }

@@ -150,7 +150,7 @@ async fn rtp_comes_by_the_relay_and_what_it_loses_is_missing_in_the_capture_too(
         "test",
     );
     let feed = Feed::clip(Clip::sample().unwrap());
-    let how = How { again: true, account: false };
+    let how = How { again: true, account: false, length: None };
     let publisher = tokio::spawn(publish(rtmp, publisher, 1, feed, how, on_air, stopped));
     is_on_air.wait_for(|on| *on).await.unwrap();
     let (count, mut frames) = watch::channel(0);

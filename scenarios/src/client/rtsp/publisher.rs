@@ -133,6 +133,7 @@ pub async fn publish_rtsp(
     let mut reports = vec![0; DATAGRAM];
     // Of a damaged file all before the damage is sent, and the server is told the end.
     let mut damage = None;
+    let mut stopped_at = None;
     loop {
         let (unit, due) = match feed.next(how.again) {
             Ok(Some(next)) => next,
@@ -164,6 +165,9 @@ pub async fn publish_rtsp(
                 continue;
             }
         };
+        if how.is_over(due) {
+            break;
+        }
         let at = begin + Duration::from_millis(due);
         let stopped = loop {
             tokio::select! {
@@ -181,7 +185,8 @@ pub async fn publish_rtsp(
                 report = publisher.ports.receive(&mut reports) => drop(report?),
             }
         };
-        if stopped || *stop.borrow() {
+        // One that is behind sends what was due when it was told to stop.
+        if stopped || *stop.borrow() && at > *stopped_at.get_or_insert_with(Instant::now) {
             break;
         }
         publisher.frame(place, frame).await?;
