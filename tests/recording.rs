@@ -211,7 +211,8 @@ fn a_full_disk_ends_the_recording_and_nothing_else() {
     let config = config(directory.path());
     // No file of the server may have more than 200 kB: for it the disk is full then.
     let script = format!(
-        "trap '' XFSZ; exec prlimit --fsize=200000 {PROGRAM} serve --rtmp 127.0.0.1:0 --api 127.0.0.1:0 --config {}",
+        "trap '' XFSZ; exec prlimit --fsize=200000 {PROGRAM} serve --rtmp 127.0.0.1:0 --rtsp off --hls off \
+         --api 127.0.0.1:0 --config {}",
         config.display()
     );
     let log = directory.path().join("server.log");

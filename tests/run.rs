@@ -167,7 +167,7 @@ fn a_target_that_cannot_be_tested_is_status_3_with_a_report() {
     for (name, target, says) in [
         (
             "silent",
-            "{ command = \"sleep 600\", ready = \"line:never\", url = \"rtmp://127.0.0.1:9\", patience = \"300ms\" }",
+            "{ command = \"sleep 86397\", ready = \"line:never\", url = \"rtmp://127.0.0.1:9\", patience = \"300ms\" }",
             "did not print",
         ),
         (
@@ -195,6 +195,6 @@ fn a_target_that_cannot_be_tested_is_status_3_with_a_report() {
         assert!(directory.path().join(name).join("junit.xml").exists(), "{name}");
     }
     // Nothing that was started is left.
-    let left = Command::new("pgrep").args(["-f", "^sleep 600$"]).output();
+    let left = Command::new("pgrep").args(["-f", "^sleep 86397$"]).output();
     assert!(left.is_err() || left.unwrap().stdout.is_empty());
 }

@@ -29,7 +29,9 @@ fn the_first_screen_says_where_to_publish_and_watch() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let (pid, records) = (directory.join("pid"), directory.join("records"));
-    let loopback = "--rtmp 127.0.0.1:0 --rtsp [::1]:0 --rtp 0 --hls 127.0.0.1:0 --api 127.0.0.1:0";
+    // The longer addresses of IPv6, where there are any.
+    let rtsp = if TcpListener::bind("[::1]:0").is_ok() { "[::1]:0" } else { "127.0.0.1:0" };
+    let loopback = format!("--rtmp 127.0.0.1:0 --rtsp {rtsp} --rtp 0 --hls 127.0.0.1:0 --api 127.0.0.1:0");
     let command = format!(
         "stty cols 80 rows 24; echo $$ > {}; exec {PROGRAM} serve {loopback} --record {}",
         pid.display(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::peer::terminate;
+use super::raw::many_files;
 use super::{PATIENCE, PROGRAM, wait_for, wait_until};
 
 /// A running `streamgauge serve` on free ports.
@@ -37,7 +38,7 @@ impl Server {
     /// Starts it with a limit of open files that lets a thousand clients in.
     pub fn start_for_many(arguments: &[&str]) -> Self {
         let mut command = Command::new("prlimit");
-        command.arg("--nofile=8192:").arg(PROGRAM);
+        command.arg(many_files()).arg(PROGRAM);
         Self::command(command, arguments)
     }
 

@@ -340,13 +340,19 @@ impl<'a> Show<'a> {
                 self.actors[actor].stop();
             }
             let alarm = [next.peek().map(|due| self.is_due(due.at)), self.leaving.iter().map(|l| l.0).min()];
-            let Some(alarm) = alarm.into_iter().flatten().min() else { break };
+            let Some(alarm) = alarm.into_iter().flatten().min() else {
+                // All was due at once where the machine stood still; the target may have died meanwhile.
+                if self.up.is_over() {
+                    let how = self.up.died().await;
+                    self.target_died(how);
+                }
+                break;
+            };
             tokio::select! {
                 () = until(Some(alarm)) => {}
                 _ = ticks.tick() => {}
                 how = self.up.died() => {
-                    self.tell(json!({ "event": "target_died", "how": how }));
-                    self.died = Some(how);
+                    self.target_died(how);
                     break;
                 }
             }
@@ -355,6 +361,11 @@ impl<'a> Show<'a> {
             let elapsed = self.begin.elapsed().saturating_sub(self.held);
             progress(&Moment { elapsed, total, here, latest });
         }
+    }
+
+    fn target_died(&mut self, how: String) {
+        self.tell(json!({ "event": "target_died", "how": how }));
+        self.died = Some(how);
     }
 
     /// When something is due.

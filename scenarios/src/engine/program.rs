@@ -132,6 +132,11 @@ impl Program {
         Ok(status)
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.status.is_some() || self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Sends a signal to it and to what it started.
     pub fn signal(&self, signal: Signal) {
         if let (Some(group), None) = (self.group, self.status) {

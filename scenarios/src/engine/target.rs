@@ -175,6 +175,11 @@ impl Up {
         self.reference.as_ref()
     }
 
+    /// Whether a program that was started has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.program.as_mut().is_some_and(Program::is_over)
+    }
+
     /// Waits until the target ends by itself, which it should not; says how it did.
     pub async fn died(&mut self) -> String {
         match &mut self.program {
