@@ -338,7 +338,9 @@ fn whoever_misbehaves_gets_the_right_answer_and_harms_nobody() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    allow_many_files();
+    if !allow_many_files() {
+        return;
+    }
     let server = Server::start_for_many(&[]);
     let rtsp = server.rtsp.unwrap();
     let witnesses = Witnesses::start(directory.path(), &server);

@@ -69,21 +69,14 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     let (raised, runtime) = (Arc::clone(&flag), super::runtime()?);
     // The handlers have to stand before the first packet; only the waiting goes on in another thread.
-    let (ready, begun) = std::sync::mpsc::channel();
+    let mut signals = {
+        let _inside = runtime.enter();
+        super::Signals::heed()?
+    };
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            let waiting = super::asked_to_stop();
-            tokio::pin!(waiting);
-            // The first poll sets the handlers up.
-            let first = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
-            let _ = ready.send(());
-            if first.is_pending() {
-                let _ = waiting.await;
-            }
-            raised.store(true, Ordering::Relaxed);
-        });
+        runtime.block_on(signals.asked_to_stop());
+        raised.store(true, Ordering::Relaxed);
     });
-    let _ = begun.recv();
     Ok(flag)
 }
 

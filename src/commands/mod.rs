@@ -44,15 +44,31 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// SIGINT and SIGTERM, which are heard from the moment that this exists.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn heed() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |e| Failure::environment(format!("cannot wait for signals: {e}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(failed)? })
+    }
+
+    /// Waits for one of them.
+    async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Waits for SIGINT or SIGTERM.
 async fn asked_to_stop() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |e| Failure::environment(format!("cannot wait for signals: {e}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    Signals::heed()?.asked_to_stop().await;
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! `streamgauge run`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use model::{Case, Check, RUN_SCHEMA, Run, VERDICTS_SCHEMA, Verdict, Verdicts};
 use reports::text::Ran;
 use scenarios::demo::{GENERATOR, now_rfc3339};
@@ -69,29 +71,20 @@ pub fn run(args: &args::Run, common: &Common) -> Ended {
             cases.iter_mut().filter(|c| strict && c.verdict == Verdict::Warn).for_each(|c| c.expected = false)
         }
     };
-    let done: Vec<Done> = super::runtime()?.block_on(async {
-        let asked = tokio::spawn(async move {
-            if super::asked_to_stop().await.is_ok() {
-                interrupt.send_replace(true);
-            }
-            // The receiver reads the last value; keep the channel open for it.
-            std::future::pending::<()>().await;
-        });
-        let mut all = futures_util::stream::iter(&jobs)
-            .map(|job| attempt(job, args, common, &judged, interrupted.clone()))
-            .buffered(usize::from(args.jobs));
-        let mut done = Vec::new();
-        while let Some(one) = all.next().await {
-            let surprise = one.cases.iter().any(|case| !case.expected);
-            done.push(one);
-            if *interrupted.borrow() || args.verdicts.fail_fast && surprise {
-                break;
-            }
+    let runtime = super::runtime()?;
+    runtime.spawn(async move {
+        if super::asked_to_stop().await.is_ok() {
+            interrupt.send_replace(true);
         }
-        drop(all);
-        asked.abort();
-        done
+        // The receiver reads the last value; keep the channel open for it.
+        std::future::pending::<()>().await;
     });
+    let try_one = |job| attempt(job, args, common, &judged, interrupted.clone());
+    let enough = |one: &Done| {
+        let surprise = one.cases.iter().any(|case| !case.expected);
+        *interrupted.borrow() || args.verdicts.fail_fast && surprise
+    };
+    let done = side_by_side(&runtime, &jobs, args.jobs, try_one, enough);
 
     let mut cases = Vec::new();
     for one in &done {
@@ -130,6 +123,55 @@ pub fn run(args: &args::Run, common: &Common) -> Ended {
         }
     }
     Ok(code)
+}
+
+/// Runs so many at once, until all are done or one is `enough`; in their order. Each has a thread of its own: at its end it judges and
+/// draws for a while, which must not hold up the steps of the others.
+fn side_by_side<'a, F: Future<Output = Done>>(
+    runtime: &tokio::runtime::Runtime,
+    jobs: &'a [Job],
+    at_once: u16,
+    try_one: impl Fn(&'a Job) -> F + Sync,
+    enough: impl Fn(&Done) -> bool,
+) -> Vec<Done> {
+    let (next, (tell, told)) = (AtomicUsize::new(0), mpsc::channel());
+    let (abandon, abandoned) = watch::channel(false);
+    let work = |tell: mpsc::Sender<(usize, Done)>, mut abandoned: watch::Receiver<bool>| {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(number) else { return };
+            let one = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = abandoned.wait_for(|abandoned| *abandoned) => None,
+                    one = try_one(job) => Some(one),
+                }
+            });
+            if one.is_none_or(|one| tell.send((number, one)).is_err()) {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            let (tell, abandoned) = (tell.clone(), abandoned.clone());
+            scope.spawn(|| work(tell, abandoned));
+        }
+        drop(tell);
+        let (mut early, mut done) = (BTreeMap::new(), Vec::new());
+        while let Ok((number, one)) = told.recv() {
+            early.insert(number, one);
+            while let Some(one) = early.remove(&done.len()) {
+                let enough = enough(&one);
+                done.push(one);
+                if enough {
+                    abandon.send_replace(true);
+                    return done;
+                }
+            }
+        }
+        done
+    })
 }
 
 fn code(done: &[Done], cases: &[Case]) -> Code {

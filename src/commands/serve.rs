@@ -103,15 +103,17 @@ async fn serve(config: Config, common: &Common) -> Ended {
     for ready in server.ready() {
         output::say(&format!("listening {} {}", ready.protocol, ready.address));
     }
+    // Who reads that it is ready may end it at once.
+    let mut signals = super::Signals::heed()?;
     output::say("ready");
     if progress::stderr_is_terminal() && !common.quiet {
         output::say(&welcome(server.ready(), record.as_deref(), tap.as_deref()));
     }
-    super::asked_to_stop().await?;
+    signals.asked_to_stop().await;
     tokio::select! {
         _ = server.shutdown() => Ok(Code::Expected),
         // Who asks twice does not want to wait for anybody.
-        asked = super::asked_to_stop() => asked.map(|()| Code::Interrupted),
+        () = signals.asked_to_stop() => Ok(Code::Interrupted),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use super::PATIENCE;
+use super::{PATIENCE, say};
 
 /// Connects and goes through the plain handshake.
 pub fn shake_hands(server: SocketAddr) -> std::io::Result<TcpStream> {
@@ -161,9 +161,12 @@ pub fn many_files() -> &'static str {
     if low { "--nofile=8192:8192" } else { "--nofile=8192:" }
 }
 
-/// This process may open as many files as the test needs.
-pub fn allow_many_files() {
+/// This process may open as many files as the test needs from now on. False, with the reason printed, where it may not.
+pub fn allow_many_files() -> bool {
     let pid = std::process::id().to_string();
     let status = Command::new("prlimit").args(["--pid", &pid, many_files()]).status().unwrap();
-    assert!(status.success(), "the limit of open files cannot be raised");
+    if !status.success() {
+        say("skipped: nobody may open 8,192 files here");
+    }
+    status.success()
 }

@@ -41,7 +41,9 @@ const HEADERS: u32 = 256;
 const REPORTS: u64 = 1 << 20;
 /// How long the timeline stands still for a publisher that is not on air yet.
 const ON_AIR: Duration = Duration::from_secs(10);
-/// Between two looks whether it is.
+/// A step that is later than this makes all that follow later: the machine stood still.
+const LATE: Duration = Duration::from_millis(250);
+/// Between two looks whether a publisher is on air.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a scenario is run.
@@ -331,6 +333,10 @@ impl<'a> Show<'a> {
         let mut next = due.iter().peekable();
         loop {
             while let Some(due) = next.next_if(|due| self.is_due(due.at) <= Instant::now()) {
+                let late = self.is_due(due.at).elapsed();
+                if late > LATE {
+                    self.stand_still(late);
+                }
                 self.step(&due.what).await;
             }
             let now = Instant::now();
@@ -425,9 +431,13 @@ impl<'a> Show<'a> {
         while began.elapsed() < ON_AIR && self.is_getting_on_air(&self.actors[actor]) {
             sleep(LOOK).await;
         }
-        let held = began.elapsed();
-        self.held += held;
-        self.leaving.iter_mut().for_each(|(at, _)| *at += held);
+        self.stand_still(began.elapsed());
+    }
+
+    /// What follows is due so much later.
+    fn stand_still(&mut self, so_long: Duration) {
+        self.held += so_long;
+        self.leaving.iter_mut().for_each(|(at, _)| *at += so_long);
     }
 
     fn is_getting_on_air(&self, actor: &Actor) -> bool {

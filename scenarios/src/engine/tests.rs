@@ -6,6 +6,11 @@ use super::*;
 
 /// Runs a scenario's text; each verdict by its id.
 async fn verdicts(text: &str) -> Vec<(String, Verdict, String)> {
+    verdicts_while(text, |_| {}).await
+}
+
+/// The same, with something that happens meanwhile.
+async fn verdicts_while(text: &str, meanwhile: impl FnMut(&Moment)) -> Vec<(String, Verdict, String)> {
     let out = tempfile::tempdir().unwrap();
     let scenario = Scenario::parse(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}"));
     let options = Options {
@@ -15,7 +20,7 @@ async fn verdicts(text: &str) -> Vec<(String, Verdict, String)> {
         timeout: Duration::from_secs(120),
     };
     let (_keep, interrupted) = watch::channel(false);
-    let outcome = run(&scenario, &options, |_| {}, interrupted).await.unwrap_or_else(|e| panic!("{e}"));
+    let outcome = run(&scenario, &options, meanwhile, interrupted).await.unwrap_or_else(|e| panic!("{e}"));
     let case = |case: Case| (case.rule, case.verdict, case.got.unwrap_or_default());
     outcome.cases.into_iter().map(case).collect()
 }
@@ -173,6 +178,29 @@ async fn the_timeline_stands_still_until_a_publisher_is_on_air() {
             { who = "tv", pictures = "> 5", outcome = "told" },
         ]
         "#,
+    )
+    .await;
+    let bad: Vec<_> = found.iter().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();
+    assert!(bad.is_empty() && !found.is_empty(), "{bad:#?}");
+}
+
+/// Steps keep their distances where the machine has no time for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_are_late_are_not_made_up_for() {
+    let mut stands_still = Some(Duration::from_secs(2));
+    let found = verdicts_while(
+        r#"
+        title = "a machine that stands still"
+        clients.cam = { speaks = "rtmp", role = "publisher", path = "live/a" }
+        clients.tv  = { speaks = "rtsp", path = "live/a" }
+        steps = [
+            { at = "0s", who = "cam", do = "publish" },
+            { at = "300ms", who = "tv", do = "play" },
+            { at = "1300ms", who = "cam", do = "stop" },
+        ]
+        expect = [{ who = "tv", pictures = "> 5", outcome = "told" }]
+        "#,
+        |_| stands_still.take().into_iter().for_each(std::thread::sleep),
     )
     .await;
     let bad: Vec<_> = found.iter().filter(|(_, verdict, _)| *verdict != Verdict::Pass).collect();
