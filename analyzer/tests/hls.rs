@@ -305,9 +305,9 @@ fn packed_playlists_are_read_and_damaged_ones_told() {
     assert_eq!(wire.hls.take_notes().len(), 0);
     let [viewer] = &wire.finish()[..] else { panic!("one viewer") };
     assert_eq!(viewer.segments, 2);
-    // Media that is packed is one more of the same rule.
+    // Media that is packed is one more of the same rule, and that it cannot be unpacked another.
     let [note] = &viewer.notes[..] else { panic!("{:?}", viewer.notes) };
-    assert_eq!((note.rule.id, note.count), ("http.gzip", 3));
+    assert_eq!((note.rule.id, note.count), ("http.gzip", 4));
     let at = note.at.unwrap().offset;
     assert!(at > before && at <= content && at + 11 > content, "{at} of {content}");
 
@@ -329,4 +329,81 @@ fn packed_playlists_are_read_and_damaged_ones_told() {
     wire.say(&mut conn, Dir::BToA, &packed[40..], 99);
     wire.close(conn);
     assert_eq!((wire.hls.take_notes().len(), wire.finish().len()), (0, 0));
+}
+
+/// Two halves of a segment are one; a resource that is listed in parts has several.
+#[test]
+fn parts_of_a_segment_are_one_segment() {
+    const WHOLE: &str = "200 OK";
+    let part = |from: u32, to: u32| {
+        (
+            format!("Range: bytes={from}-{to}\r\n"),
+            format!("206 Partial Content\r\nContent-Range: bytes {from}-{to}/100"),
+        )
+    };
+    let segments = |list: &str, fetched: &[(&str, Option<(u32, u32)>)]| {
+        let mut wire = Wire::default();
+        let mut conn = wire.connect();
+        wire.fetch(&mut conn, "/live/a/video.m3u8?session=7", WHOLE, list);
+        for (url, range) in fetched {
+            let (asked, answer) =
+                range.map_or((String::new(), WHOLE.to_owned()), |(from, to)| part(from, to));
+            wire.fetch_with(&mut conn, &format!("/live/a/{url}?session=7"), &asked, &answer, "x");
+        }
+        wire.close(conn);
+        let [viewer] = &wire.finish()[..] else { panic!("one viewer") };
+        viewer.segments
+    };
+    let media = MEDIA.replace(".m4s", ".m4s?session=7");
+    let (low, high) = (Some((0, 49)), Some((50, 99)));
+    assert_eq!(segments(&media, &[("s1.m4s", low), ("s1.m4s", high)]), 1);
+    assert_eq!(segments(&media, &[("s1.m4s", low), ("s2.m4s", None), ("s1.m4s", high), ("s2.m4s", high)]), 2);
+    // A player that asks for two bytes first, and one that plays a segment again.
+    assert_eq!(segments(&media, &[("s1.m4s", Some((0, 1))), ("s1.m4s", Some((0, 99)))]), 1);
+    assert_eq!(segments(&media, &[("s1.m4s", None), ("s1.m4s", Some((0, 99))), ("s1.m4s", None)]), 3);
+    let parts = "#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:50@0\nall.ts?session=7\n#EXTINF:1,\n#EXT-X-BYTERANGE:50\nall.ts?session=7\n";
+    assert_eq!(segments(parts, &[("all.ts", low), ("all.ts", high)]), 2);
+    assert_eq!(
+        segments(parts, &[("all.ts", low), ("all.ts", Some((50, 59))), ("all.ts", Some((60, 99)))]),
+        2
+    );
+}
+
+/// What leads to a playlist or a segment belongs to whoever follows it, with its connection, also to another host.
+#[test]
+fn redirections_are_part_of_a_session() {
+    const WHOLE: &str = "200 OK";
+    for token in ["", "?session=7"] {
+        let to = |code: &str, url: &str| format!("{code}\r\nLocation: {url}{token}");
+        let mut wire = Wire::default();
+        let mut conns = [wire.connect(), wire.connect(), wire.connect()];
+        let [door, cdn, other] = &mut conns;
+        let url = |url: &str| format!("{url}{token}");
+        wire.fetch(door, &url("/live/a/index.m3u8"), &to("302 Found", "http://cdn/7/master.m3u8"), "");
+        let master = format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvideo.m3u8{token}\n");
+        wire.fetch(cdn, &url("/7/master.m3u8"), WHOLE, &master);
+        // The list has moved, and moved once more; a player that knows where asks there the next time.
+        wire.fetch(cdn, &url("/7/video.m3u8"), &to("307 Temporary Redirect", "/8/video.m3u8"), "");
+        wire.fetch(cdn, &url("/8/video.m3u8"), &to("301 Moved Permanently", "/9/video.m3u8"), "moved");
+        let media = MEDIA.replace(".m4s", &format!(".m4s{token}"));
+        wire.fetch(cdn, &url("/9/video.m3u8"), WHOLE, &media);
+        wire.fetch(cdn, &url("/9/s1.m4s"), &to("308 Permanent Redirect", "http://other/x/s1"), "");
+        wire.fetch(other, &url("/x/s1"), WHOLE, "x");
+        wire.fetch(cdn, &url("/9/video.m3u8"), WHOLE, &media);
+        wire.fetch(cdn, &url("/9/s2.m4s"), WHOLE, "x");
+        // Nobody follows this one, and nothing else is of it.
+        wire.fetch(door, "/elsewhere.m3u8", "302 Found\r\nLocation: /nowhere.m3u8", "");
+        let strange = door.sent;
+        let sent = |side: usize| conns.iter().map(|conn| conn.sent[side]).sum::<u64>();
+        let sent = [sent(0), sent(1)];
+        conns.into_iter().for_each(|conn| wire.close(conn));
+        let [viewer] = &wire.finish()[..] else { panic!("one viewer {token}") };
+        let (last, first) = ("GET /elsewhere.m3u8", "GET /live/a/index.m3u8");
+        let asked = |line: &str| line.len() + " HTTP/1.1\r\nHost: h\r\nUser-Agent: player\r\n\r\n".len();
+        assert_eq!(strange[0], (asked(first) + token.len() + asked(last)) as u64);
+        let stray = "HTTP/1.1 302 Found\r\nLocation: /nowhere.m3u8\r\nContent-Length: 0\r\n\r\n".len() as u64;
+        assert_eq!(viewer.bytes, [sent[0] - asked(last) as u64, sent[1] - stray], "{token}");
+        assert_eq!((viewer.segments, viewer.parts.len(), viewer.client.port()), (2, 3, 5001), "{token}");
+        assert_eq!((viewer.path.as_deref(), viewer.notes.len()), (Some("live/a"), 0), "{token}");
+    }
 }

@@ -12,10 +12,12 @@ mod pcap;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use model::{Analysis, Protocol, Session, Track, TrackKind};
 use pcap::{Side, Tcp, Writer};
 use streamgauge_analyzer::{Analyzer, Options};
@@ -346,6 +348,66 @@ fn bodies_end_with_connections_and_labels_may_be_wrong() {
     let session = only(&analysis);
     assert_eq!(counts(session), stream.counts);
     assert_eq!(session.connections.len(), stream.segments().len() + 2);
+}
+
+/// A server that codes everything it sends: what segments carry is told all the same, and that the coding gains nothing. What
+/// unpacks to far more than came is not followed to its end.
+#[test]
+fn coded_segments_are_unpacked_within_bounds() {
+    for (kind, coding) in [(FMP4, "gzip"), (TS, "gzip"), (TS, "deflate")] {
+        let Some(stream) = segmented(&format!("coded-{coding}-{}", kind[1]), &kind) else { return };
+        let pack = |content: &[u8]| {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+            if coding == "gzip" {
+                gzip.write_all(content).unwrap();
+                gzip.finish().unwrap()
+            } else {
+                zlib.write_all(content).unwrap();
+                zlib.finish().unwrap()
+            }
+        };
+        let coded = |kind: &str| format!("{kind}\r\nContent-Encoding: {coding}");
+        let mut writer = Writer::default();
+        let mut tcp = writer.connect(5000, 80);
+        let list = pack(stream.playlist.as_bytes());
+        fetch(&mut writer, &mut tcp, exchange("/live/index.m3u8", None, &coded(LIST), &list));
+        let names: Vec<&str> =
+            stream.map().into_iter().chain(stream.segments()).map(|(name, _)| name).collect();
+        for name in &names {
+            let got =
+                exchange(&format!("/live/{name}"), None, &coded("video/mp2t"), &pack(&stream.files[*name]));
+            fetch(&mut writer, &mut tcp, got);
+        }
+        writer.close(&mut tcp);
+        // Another player gets a segment of 64 MiB of nothing in 64 KiB, and half of one whose answer is over.
+        let mut other = writer.connect(5001, 80);
+        fetch(&mut writer, &mut other, exchange("/live/index.m3u8", None, &coded(LIST), &list));
+        let bomb = pack(&vec![0; 64 << 20]);
+        let last = pack(&stream.files[names[names.len() - 1]]);
+        for (name, body) in
+            [(names[names.len() - 2], &bomb[..]), (names[names.len() - 1], &last[..last.len() / 2])]
+        {
+            fetch(
+                &mut writer,
+                &mut other,
+                exchange(&format!("/live/{name}"), None, &coded("video/mp2t"), body),
+            );
+        }
+        writer.close(&mut other);
+        let analysis = analyze(writer);
+        let [session, second] = &analysis.sessions[..] else { panic!("{:#?}", analysis.sessions) };
+        assert_eq!(counts(session), stream.counts, "{kind:?} {coding}");
+        assert_eq!(session.segments, Some(stream.segments().len() as u64));
+        assert_eq!(second.segments, Some(2));
+        let told = |session: &Session| {
+            let of = analysis.findings.iter().filter(|finding| finding.session.as_ref() == Some(&session.id));
+            of.map(|finding| (finding.rule.clone(), finding.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(session), [("http.gzip".to_owned(), names.len() as u64)]);
+        // Two that are coded, and the half.
+        assert_eq!(told(second), [("http.gzip".to_owned(), 3), ("capture.state-bounded".to_owned(), 1)]);
+    }
 }
 
 /// Of two players behind one address the first fetches the initialization section; what its twin fetched is counted.

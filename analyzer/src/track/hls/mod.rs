@@ -6,25 +6,31 @@
 
 mod coding;
 mod media;
+mod moved;
 mod outcome;
+mod parts;
 mod playlist;
 mod polls;
 mod rendition;
 mod samples;
 mod segment;
+mod unpack;
 mod viewers;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use spec::Requirement;
 use wire::http::{Head, Start};
 
 use self::coding::Coding;
+use self::moved::Moved;
 pub use self::outcome::Outcome;
+use self::parts::{Got, part, told_part};
 use self::playlist::{cookie, token};
 use self::rendition::{Declared, Movies, Rendition};
 use self::segment::{Segment, might_be_transport};
+use self::unpack::Unpacker;
 use crate::finding::{Note, Notes};
 use crate::flow::hash::Seeded;
 use crate::flow::{At, ConnStats, Dir, End};
@@ -60,6 +66,8 @@ pub struct Registry {
     movies: Movies,
     /// Segments whose answers began.
     turns: u64,
+    /// Redirections that nobody followed yet, oldest first.
+    moved: VecDeque<Moved>,
     /// Memory that answers take which wait for those before them.
     waiting: usize,
 }
@@ -76,6 +84,8 @@ struct Loop {
     /// Segments, and where and when they were listed last.
     listed: HashMap<u64, Listing>,
     order: VecDeque<u64>,
+    /// Segments that are parts of resources: the resource, where each begins and how long it is.
+    spans: BTreeMap<(u64, u64), u64>,
     /// Initialization sections: which part of their resource they are, and the playlist that lists them.
     maps: HashMap<u64, (Option<(u64, u64)>, u64)>,
     /// Keys and the like.
@@ -115,6 +125,8 @@ struct Pending {
     no: u64,
     /// The token that its answer gave to the viewer in a cookie.
     token: Option<String>,
+    /// The redirection that led to it.
+    led: Option<u64>,
     bytes: [u64; 2],
     client: SocketAddr,
     at_ns: i64,
@@ -141,6 +153,8 @@ struct Viewer {
     segments: u64,
     polled_ns: i64,
     fetched: VecDeque<u64>,
+    /// Segments it got lately, and whether all of each.
+    got: VecDeque<Got>,
     /// What it fetched, each playlist's by itself.
     renditions: Vec<Rendition>,
     declared: Declared,
@@ -195,9 +209,15 @@ pub struct Exchange {
     token: Option<String>,
     /// The token that the answer gives in a cookie.
     given: Option<String>,
+    /// Where the answer leads.
+    leads: Option<String>,
+    /// The URL that led here, and what the redirection is claimed by.
+    led: Option<(String, Option<u64>)>,
     bytes: [u64; 2],
     body: Body,
     coding: Coding,
+    /// What undoes the coding of a segment.
+    unpacker: Option<Box<Unpacker>>,
     /// Where the content begins.
     body_at: Option<At>,
     holes: bool,
@@ -253,6 +273,7 @@ impl Registry {
             agent: head.field("User-Agent").map(|agent| agent.chars().take(1024).collect()),
             ..Exchange::unasked((client, server), at)
         };
+        self.led(&mut exchange);
         self.assign(connection, &mut exchange);
         exchange
     }
@@ -297,6 +318,8 @@ impl Registry {
             Start::Request { .. } => 0,
         };
         let ok = matches!(code, 200 | 206);
+        let moved = exchange.method == "GET" && matches!(code, 301 | 302 | 303 | 307 | 308);
+        exchange.leads = head.field("Location").filter(|_| moved).map(|to| to.chars().take(4096).collect());
         exchange.given = head.all("Set-Cookie").find_map(cookie).map(str::to_owned);
         exchange.coding = Coding::of(head);
         exchange.content_type = head.field("Content-Type").map(|kind| kind.chars().take(256).collect());
@@ -308,9 +331,13 @@ impl Registry {
         if let Body::Segment(segment) = &mut exchange.body {
             segment.offset = exchange.range.filter(|_| code == 206).map_or(0, |(from, _)| from);
             let (counts, encrypted) = (!segment.is_map, segment.encrypted);
+            let (url, told) = (segment.url(), head.field("Content-Range").and_then(told_part));
+            let got = self.got(exchange, url, (code == 206).then_some(told));
             if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)).filter(|_| counts) {
                 if ok {
-                    viewer.segments = viewer.segments.saturating_add(1);
+                    viewer.got(got);
+                } else if moved {
+                    viewer.fetched.retain(|fetched| *fetched != exchange.fetch);
                 } else {
                     viewer.fetched.retain(|fetched| *fetched != exchange.fetch);
                     let rule = &spec::hls::LIVE_AVAILABLE_WHEN_LISTED;
@@ -330,13 +357,19 @@ impl Registry {
             if !ok {
                 exchange.body = Body::Other;
             } else if exchange.coding != Coding::Identity {
-                exchange.body = Body::Other;
                 self.note(exchange, &spec::http::GZIP, || {
                     let coding = head.field("Content-Encoding").unwrap_or_default();
                     Note::new(&spec::http::GZIP, "media is coded once more on its way, which gains nothing")
                         .at(at)
                         .want_got("no Content-Encoding", coding.chars().take(64).collect::<String>())
                 });
+                // A part of what is coded cannot be undone by itself.
+                exchange.unpacker = Unpacker::of(exchange.coding).filter(|_| code == 200).map(Box::new);
+                if exchange.unpacker.is_some() {
+                    self.begin_segment(exchange);
+                } else {
+                    exchange.body = Body::Other;
+                }
             } else {
                 self.begin_segment(exchange);
             }
@@ -422,11 +455,4 @@ impl Registry {
 /// A URL without its query.
 fn bare(url: &str) -> &str {
     url.split('?').next().unwrap_or_default()
-}
-
-/// The first and the last byte that a Range field asks for, where that is one part with a beginning (RFC 9110 §14.1.2).
-fn part(range: &str) -> Option<(u64, u64)> {
-    let (from, to) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
-    let to = if to.is_empty() { u64::MAX } else { to.parse().ok()? };
-    Some((from.parse().ok()?, to))
 }

@@ -34,6 +34,15 @@ pub(super) struct Reference {
     pub(super) map: Option<u64>,
     /// True where the whole of it is encrypted (RFC 8216 §4.3.2.4).
     pub(super) encrypted: bool,
+    /// Where it begins in its resource and how long it is, where it is a part of one (RFC 8216 §4.3.2.2).
+    pub(super) part: Option<(u64, u64)>,
+}
+
+impl Reference {
+    /// The resource and where the segment begins in it, and how long it is.
+    pub(super) fn span(&self) -> Option<((u64, u64), u64)> {
+        self.part.map(|(from, len)| ((self.url, from), len))
+    }
 }
 
 /// Claims of a variant stream, and of a rendition.
@@ -47,6 +56,8 @@ impl Playlist {
         let (mut map, mut encrypted) = (None, false);
         let mut variant = None;
         let mut begun = false;
+        // The part that is told, and where the one before ended in its resource.
+        let (mut range, mut ended) = (None, None);
         for line in hls::lines(bytes) {
             let Ok(line) = line else { continue };
             let full = list.children.len().saturating_add(list.segments.len()) >= MAX_REFERENCES;
@@ -91,7 +102,10 @@ impl Playlist {
                             list.others.push(key(&uri))
                         }
                         ("EXT-X-PART" | "EXT-X-PRELOAD-HINT", Some(uri)) => {
-                            list.segments.push(Reference { url: key(&uri), map, encrypted });
+                            list.segments.push(Reference { url: key(&uri), map, encrypted, part: None });
+                        }
+                        ("EXT-X-BYTERANGE", _) => {
+                            range = tag.value.and_then(|value| value.byte_range().ok());
                         }
                         _ => {}
                     }
@@ -100,7 +114,14 @@ impl Playlist {
                     let uri = hls::resolve(url, uri.text);
                     match variant.take() {
                         Some(claims) => list.children.push((uri, claims)),
-                        None => list.segments.push(Reference { url: key(&uri), map, encrypted }),
+                        None => {
+                            let url = key(&uri);
+                            let behind = ended.filter(|(of, _)| *of == url).map_or(0, |(_, end)| end);
+                            let part =
+                                range.take().map(|range| (range.offset.unwrap_or(behind), range.length));
+                            ended = part.map(|(from, len)| (url, from.saturating_add(len)));
+                            list.segments.push(Reference { url, map, encrypted, part });
+                        }
                     }
                 }
                 What::Blank | What::Comment(_) => {}
@@ -152,7 +173,7 @@ mod tests {
         let text = b"#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:2,\nseg1.m4s?session=7\n#EXTINF:2,\n/x/seg2.m4s\n";
         let list = Playlist::read(text, "/live/a/video.m3u8?session=7").unwrap();
         let init = Some(key("/live/a/init.mp4"));
-        let listed = |url: &str| Reference { url: key(url), map: init, encrypted: false };
+        let listed = |url: &str| Reference { url: key(url), map: init, encrypted: false, part: None };
         assert_eq!(list.segments, [listed("/live/a/seg1.m4s?session=7"), listed("/x/seg2.m4s")]);
         assert!(!list.is_multivariant());
         let text = b"#EXTM3U\r\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"a.m3u8\"\r\n#EXT-X-STREAM-INF:BANDWIDTH=9\r\nv.m3u8\r\n";
@@ -173,6 +194,10 @@ mod tests {
         assert!(list.others.contains(&key("/v/k")));
         let encrypted: Vec<_> = list.segments.iter().map(|segment| segment.encrypted).collect();
         assert_eq!(encrypted, [true, false, false]);
+        let text = "#EXTM3U\n#EXT-X-BYTERANGE:10@5\na.ts\n#EXT-X-BYTERANGE:20\na.ts\n#EXT-X-BYTERANGE:7\nb.ts\nc.ts\n";
+        let list = Playlist::read(text.as_bytes(), "/").unwrap();
+        let parts: Vec<_> = list.segments.iter().map(|segment| segment.part).collect();
+        assert_eq!(parts, [Some((5, 10)), Some((15, 20)), Some((0, 7)), None]);
         let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,NAME=\"en\",URI=\"a\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nb\n\
                     #EXT-X-STREAM-INF:BANDWIDTH=2,RESOLUTION=64x36\nc\n";
         let list = Playlist::read(text.as_bytes(), "/").unwrap();

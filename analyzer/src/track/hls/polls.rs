@@ -16,11 +16,15 @@ const MAX_LISTED: usize = 8192;
 impl Registry {
     /// The response is over; `whole` where its end was seen.
     pub fn end(&mut self, connection: &mut Connection, mut exchange: Exchange, at: At, whole: bool) {
-        self.end_of_segment(&mut exchange, at);
+        if let Some(to) = exchange.leads.take() {
+            self.leads_on(connection, &mut exchange, &to);
+        }
+        self.end_of_segment(&mut exchange, at, whole);
         let Body::Playlist(kept) = &mut exchange.body else { return };
         let kept = std::mem::take(kept);
-        let full = kept.len() >= MAX_PLAYLIST;
+        let large = kept.len() >= MAX_PLAYLIST;
         let (text, fault) = exchange.coding.unpack(kept, MAX_PLAYLIST);
+        let full = large || text.len() >= MAX_PLAYLIST;
         // The beginning of a list is one, where the rest is missing.
         if let Some(list) = Playlist::read(&text, &exchange.url).filter(|_| whole || !exchange.holes) {
             self.stamp = self.stamp.saturating_add(1);
@@ -37,6 +41,15 @@ impl Registry {
                     viewer.rules.tell(rules::Event::Playlist { at, url, content_type, list: &read });
                 }
             }
+        }
+        if full {
+            exchange.viewer = exchange.viewer.or(connection.viewers.last().copied());
+            let rule = &spec::capture::STATE_BOUNDED;
+            self.note(&exchange, rule, || {
+                let note = Note::new(rule, "a playlist is longer than is read");
+                let note = note.want_got(format!("less than {MAX_PLAYLIST} bytes"), "more");
+                Note { at: exchange.body_at, ..note }
+            });
         }
         // What the capture lacks, or was not kept, is no fault of the packing.
         if let Some(fault) = fault.filter(|_| whole && !exchange.holes && !full) {
@@ -75,7 +88,8 @@ impl Registry {
         }
         let Exchange { bytes, client, started_ns: at_ns, .. } = *exchange;
         let no = self.stamp;
-        group.pending.push_back(Pending { no, token: exchange.given.take(), bytes, client, at_ns });
+        let led = exchange.led.take().and_then(|(_, claim)| claim);
+        group.pending.push_back(Pending { no, token: exchange.given.take(), led, bytes, client, at_ns });
         self.claims.insert(no, Claim::default());
         if connection.pending.len() < MAX_SHARED {
             connection.pending.push(no);
@@ -128,7 +142,11 @@ impl Registry {
         if group.others.len() > MAX_LISTED {
             group.others = list.others.iter().take(MAX_SHARED).copied().collect();
         }
-        for Reference { url, map, encrypted } in &list.segments {
+        group.spans.extend(list.segments.iter().filter_map(Reference::span));
+        if group.spans.len() > MAX_LISTED {
+            group.spans = list.segments.iter().filter_map(Reference::span).collect();
+        }
+        for Reference { url, map, encrypted, .. } in &list.segments {
             let listing = Listing { map: *map, encrypted: *encrypted, list: of_list, stamp };
             if group.listed.insert(*url, listing).is_none() {
                 group.order.push_back(*url);

@@ -9,7 +9,9 @@ use media::ts::Demuxer;
 use super::media::{Boxes, Found, Span};
 use super::rendition::{Movies, Rendition};
 use super::samples::Samples;
+use super::unpack::{Fault, MOST_TIMES};
 use super::{Body, Coding, Connection, Exchange, Registry, Viewer, ViewerNo, rules};
+use crate::finding::Note;
 use crate::flow::At;
 use crate::rules::Panel;
 use crate::track::ts;
@@ -91,6 +93,11 @@ impl Segment {
     /// With this URL and its key, and the initialization section that it is or needs; listed by a playlist.
     pub(super) fn new(name: &str, url: u64, is_map: bool, map: Option<u64>, list: u64) -> Self {
         Self { name: name.to_owned(), url, is_map, map, list, ..Self::default() }
+    }
+
+    /// The key of its URL.
+    pub(super) fn url(&self) -> u64 {
+        self.url
     }
 
     /// Takes something of its content.
@@ -272,9 +279,12 @@ impl Exchange {
             viewer: None,
             token: None,
             given: None,
+            leads: None,
+            led: None,
             bytes: [0; 2],
             body: Body::Other,
             coding: Coding::Identity,
+            unpacker: None,
             body_at: None,
             holes: false,
             content_type: None,
@@ -307,8 +317,36 @@ impl Registry {
                 let room = super::MAX_PLAYLIST.saturating_sub(kept.len()).min(bytes.len());
                 kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
             }
-            Body::Segment(segment) => self.piece(exchange.viewer, segment, Piece::Bytes(at, bytes.into())),
+            Body::Segment(segment) => match &mut exchange.unpacker {
+                None => self.piece(exchange.viewer, segment, Piece::Bytes(at, bytes.into())),
+                Some(unpacker) => {
+                    let no = exchange.viewer;
+                    let mut out = |bytes: &[u8]| self.piece(no, segment, Piece::Bytes(at, bytes.into()));
+                    if let Err(fault) = unpacker.data(bytes, &mut out) {
+                        self.spoilt(exchange, at, &fault);
+                    }
+                }
+            },
         }
+    }
+
+    /// The rest of a segment's content cannot be had.
+    fn spoilt(&mut self, exchange: &mut Exchange, at: At, fault: &Fault) {
+        if let Body::Segment(segment) = &mut exchange.body {
+            self.piece(exchange.viewer, segment, Piece::Hole(u64::MAX));
+        }
+        let (rule, words, want, got) = match fault {
+            Fault::Damaged(why) => {
+                let want = "content as Content-Encoding says".to_owned();
+                (&spec::http::GZIP, "a segment's content cannot be unpacked", want, why.clone())
+            }
+            Fault::Bomb(bytes) => {
+                let want = format!("at most {MOST_TIMES} times its size on the wire");
+                let words = "content that is much larger than what came is not unpacked to its end";
+                (&spec::capture::STATE_BOUNDED, words, want, format!("{bytes} bytes and more"))
+            }
+        };
+        self.note(exchange, rule, || Note::new(rule, words).at(at).want_got(want, got));
     }
 
     /// The answer of a segment begins: what it carries follows what those before it carry.
@@ -383,8 +421,12 @@ impl Registry {
     }
 
     /// Passes over content that the capture lacks.
-    pub fn hole(&mut self, exchange: &mut Exchange, len: u64) {
+    pub fn hole(&mut self, exchange: &mut Exchange, mut len: u64) {
         exchange.holes = true;
+        if let Some(unpacker) = &mut exchange.unpacker {
+            unpacker.spoil();
+            len = u64::MAX;
+        }
         if let Body::Segment(segment) = &mut exchange.body {
             self.piece(exchange.viewer, segment, Piece::Hole(len));
             if let Some(viewer) = exchange.viewer.and_then(|no| self.viewer_mut(no)) {
@@ -394,7 +436,17 @@ impl Registry {
     }
 
     /// A segment is over: what is open of its transport stream is whole, or never will be.
-    pub(super) fn end_of_segment(&mut self, exchange: &mut Exchange, at: At) {
+    pub(super) fn end_of_segment(&mut self, exchange: &mut Exchange, at: At, whole: bool) {
+        if let (Body::Segment(segment), Some(unpacker)) = (&mut exchange.body, &mut exchange.unpacker) {
+            let no = exchange.viewer;
+            let mut out = |bytes: &[u8]| self.piece(no, segment, Piece::Bytes(at, bytes.into()));
+            // What the capture lacks is no fault of the packing.
+            if let Err(fault) = unpacker.finish(&mut out)
+                && whole
+            {
+                self.spoilt(exchange, at, &fault);
+            }
+        }
         if !matches!(exchange.body, Body::Segment(_)) {
             return;
         }

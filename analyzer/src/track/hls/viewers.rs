@@ -1,6 +1,6 @@
 //! Whose a request is: by its token, by what its client's loops list, by its connection.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 use super::playlist::stream_path;
@@ -26,7 +26,7 @@ type Declared = (Option<String>, Claimed);
 impl Registry {
     /// Finds the viewer of a request for a segment, or of any request with a known token.
     pub(super) fn assign(&mut self, connection: &mut Connection, exchange: &mut Exchange) {
-        let url = key(&exchange.url);
+        let url = key(exchange.listed());
         let by_token = exchange
             .token
             .as_ref()
@@ -63,7 +63,7 @@ impl Registry {
         if exchange.method == "GET" && (is_map || is_segment) {
             let needs = if is_map { Some(url) } else { listing.and_then(|listing| listing.map) };
             let list = if is_map { map.map(|(_, list)| *list) } else { listing.map(|listing| listing.list) };
-            let mut segment = Segment::new(&exchange.url, url, is_map, needs, list.unwrap_or_default());
+            let mut segment = Segment::new(exchange.listed(), url, is_map, needs, list.unwrap_or_default());
             segment.encrypted = listing.is_some_and(|listing| listing.encrypted && !is_map);
             exchange.body = Body::Segment(Box::new(segment));
         }
@@ -168,6 +168,7 @@ impl Registry {
             segments: 0,
             polled_ns: exchange.started_ns,
             fetched: VecDeque::new(),
+            got: VecDeque::new(),
             renditions: Vec::new(),
             declared: Claimed::default(),
             progressive: false,
@@ -179,6 +180,7 @@ impl Registry {
         let group = self.loops.get_mut(of)?;
         group.viewers.push(no);
         viewer.declared = group.declared.clone();
+        let led = pending.as_ref().and_then(|pending| pending.led);
         // Who asked for the multivariant playlist first is the first to poll what it lists.
         if let Some(Pending { no: pending, bytes, client, at_ns, .. }) = pending {
             (viewer.bytes, viewer.client, viewer.first_ns) = (bytes, client, at_ns);
@@ -192,6 +194,7 @@ impl Registry {
             self.carried.push((no, bytes.iter().fold(0, |sum, b| sum.saturating_add(*b))));
         }
         self.viewers.push(viewer);
+        self.claim(led, no);
         Some(no)
     }
 
@@ -206,6 +209,7 @@ impl Registry {
     /// Gives a request to a viewer.
     pub(super) fn credit(&mut self, connection: &mut Connection, no: ViewerNo, exchange: &mut Exchange) {
         exchange.viewer = Some(no);
+        self.claim(exchange.led.as_mut().and_then(|(_, claim)| claim.take()), no);
         if !connection.viewers.contains(&no) && connection.viewers.len() < MAX_SHARED {
             connection.viewers.push(no);
         }
@@ -270,12 +274,13 @@ impl Registry {
         }
         self.loops.push(Loop {
             playlist: key(bare(&exchange.url)),
-            path: stream_path(&exchange.url),
+            path: stream_path(exchange.listed()),
             children: HashSet::new(),
             declared: Claimed::default(),
             viewers: Vec::new(),
             listed: HashMap::new(),
             order: VecDeque::new(),
+            spans: BTreeMap::new(),
             maps: HashMap::new(),
             others: HashSet::new(),
             pending: VecDeque::new(),
