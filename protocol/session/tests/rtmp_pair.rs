@@ -357,6 +357,36 @@ fn a_viewer_does_without_a_medium_and_wants_it_again() {
     }
 }
 
+/// Who keeps one part of an Aggregate must not keep all of it: no two of them may be of one piece of memory.
+#[test]
+fn parts_of_an_aggregate_have_memory_of_their_own() {
+    let mut pair = Pair::new(ClientRole::Publish, "live/cam", 9999);
+    pair.settle();
+    let part = |kind: u8, time: u8, payload: &[u8]| {
+        let size = u8::try_from(payload.len()).unwrap();
+        [&[kind, 0, 0, size, 0, 0, time, 0, 0, 0, 0][..], payload, &[0, 0, 0, size + 11]].concat()
+    };
+    let (sound, picture) = ([0xaf, 1, 0x21, 0x10], [&[0x17, 1, 0, 0, 0][..], &[7; 200]].concat());
+    let data = wire::amf0::encode_all(&[Amf0::text("onTextData"), Amf0::text("one")]);
+    let aggregate =
+        [part(8, 40, &sound), part(9, 50, &picture), part(18, 55, &data), part(8, 60, &sound)].concat();
+    let mut bytes = Vec::new();
+    let head = Head { csid: 6, type_id: 22, stream_id: 1, timestamp: 1000 };
+    write_message(&mut bytes, 4096, &head, &[&aggregate]);
+    pair.server_events.clear();
+    pair.server.handle(pair.now, Input::Bytes(&bytes));
+    pair.settle();
+    let parts = pair.server_events.iter().map(|event| match event {
+        Event::Media { timestamp, payload, .. } | Event::Data { timestamp, payload, .. } => {
+            (*timestamp, payload.to_vec(), payload.is_unique())
+        }
+        other => panic!("{other:?}"),
+    });
+    let [sound, picture, data] = [&sound[..], &picture, &data].map(<[u8]>::to_vec);
+    let want = [(1000, sound.clone(), true), (1010, picture, true), (1015, data, true), (1020, sound, true)];
+    assert_eq!(parts.collect::<Vec<_>>(), want);
+}
+
 #[test]
 fn data_messages_are_passed_on_with_their_times_and_without_the_wrapper() {
     let mut pair = Pair::new(ClientRole::Publish, "live/cam", 9999);

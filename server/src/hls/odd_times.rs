@@ -10,6 +10,7 @@ use media::mp4::Demuxer;
 use media::{Frame, Kind, Track};
 use session::Time;
 
+use super::Hls;
 use super::playlist::Shelf;
 use super::segmenter::{About, Made};
 use super::tests::{Listed, START, Stage, at};
@@ -372,4 +373,26 @@ fn paths_share_the_memory_and_what_has_left_the_list_goes_first() {
     assert_eq!(add(&mut shelf, 300 << 10, 9), (6, 12), "the others are gone");
     drop(shelf);
     assert_eq!(shelves.load(Ordering::Relaxed), 0);
+}
+
+/// The bound is one for the server: a path's part of it is less where there are others.
+#[test]
+fn every_path_counts_for_the_bound_of_all() {
+    let hls = Hls::default();
+    let begin = |path: &str| hls.begin(&path.into(), &Arc::default(), 6, START as u64).unwrap();
+    let one = begin("live/one");
+    // Beside so many others it has a MiB.
+    let others: Vec<_> = (0..4095).map(|n| begin(&format!("live/{n}"))).collect();
+    begin("live/one");
+    let fill = || {
+        for n in 0..20 {
+            one.shelf().add(made(100 << 10, 2_000_000, n == 0), 2, Time::from_millis(0));
+        }
+        (START..START + 100).filter(|n| one.shelf().file(&format!("{n}.m4s")).is_some()).count()
+    };
+    assert_eq!(fill(), 10);
+    // Once they are forgotten there is room again.
+    drop(others);
+    hls.paths().retain(|path, _| &**path == "live/one");
+    assert!(fill() > 10);
 }
