@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::frames::framemd5;
-use common::peer::Peer;
+use common::peer::{Peer, ffmpeg_publishes_again_and_again};
 use common::server::Server;
-use common::{PROGRAM, clip, installed, rtsp, wait_until};
+use common::{PROGRAM, installed, rtsp, wait_until};
 use model::Protocol;
 use serde_json::Value;
 use server::fault::{self, Fault};
@@ -68,14 +68,6 @@ expect = [
 cam = {{ speaks = "rtmp", role = "publisher", path = "live/own" }}
 {clients}"#
     )
-}
-
-/// ffmpeg publishes the clip in real time, until it is told to end.
-fn ffmpeg_publishes_again_and_again(directory: &Path, url: &str) -> Peer {
-    let clip = clip();
-    let clip = clip.to_str().unwrap();
-    let arguments = ["-nostdin", "-re", "-stream_loop", "-1", "-i", clip, "-c", "copy", "-f", "flv", url];
-    Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments)
 }
 
 /// ffmpeg plays what ffmpeg publishes; what it got goes to a file.

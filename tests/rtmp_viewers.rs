@@ -19,7 +19,7 @@ use common::flv::{self, AUDIO, Tag, VIDEO};
 use common::peer::Peer;
 use common::rml::{Publisher, Viewer};
 use common::server::Server;
-use common::{clip, installed, raw};
+use common::{clip, installed, raw, uninterrupted};
 use wire::rtmp::reader::{Message, Reader};
 
 /// Message type of Set Chunk Size.
@@ -75,7 +75,7 @@ impl Hand {
                 }
                 None => {
                     let mut buffer = [0; 4096];
-                    let n = self.stream.read(&mut buffer).unwrap();
+                    let n = uninterrupted(|| self.stream.read(&mut buffer)).unwrap();
                     assert!(n > 0, "the server closed the connection");
                     self.unread.extend_from_slice(&buffer[..n]);
                 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use common::peer::{GSTREAMER, ffmpeg_publishes, ffmpeg_watches, gstreamer_watches, output};
+use common::peer::{GSTREAMER, ffmpeg_publishes_again_and_again, ffmpeg_watches, gstreamer_watches, output};
 use common::rml::Viewer;
 use common::server::Server;
 use common::tshark::{self, Sniffer};
@@ -34,14 +34,15 @@ fn metrics_sniffed_packets_and_the_analysis_agree_on_every_byte() {
     let Some(sniffer) = Sniffer::start(directory, server.rtmp.port()) else { return };
 
     let url = server.url("live/sniffed");
-    let publisher = ffmpeg_publishes(directory, &url);
+    let publisher = ffmpeg_publishes_again_and_again(directory, &url);
     server.wait_published("live/sniffed");
     let (first, _) = ffmpeg_watches(directory, "ffmpeg", &url);
     let (second, _) = gstreamer_watches(directory, "gstreamer", &url);
     let rml = Viewer::start(server.rtmp, "live", "sniffed").unwrap();
     rml.wait_pictures(60);
     let (third, _) = ffmpeg_watches(directory, "late-ffmpeg", &url);
-    publisher.ended_well();
+    server.wait_viewers("live/sniffed", 4);
+    publisher.stop();
     rml.watched();
     first.ended_well();
     second.ended_well();

@@ -97,6 +97,16 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
+/// What a call returns that is made again where the process was stopped meanwhile: a socket with a timeout says so.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Asks `holds` until it says something, at most for [`PATIENCE`].
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {

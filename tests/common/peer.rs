@@ -120,6 +120,14 @@ pub fn ffmpeg_publishes(directory: &Path, url: &str) -> Peer {
     Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments)
 }
 
+/// ffmpeg publishes the clip in real time, until it is told to end.
+pub fn ffmpeg_publishes_again_and_again(directory: &Path, url: &str) -> Peer {
+    let clip = clip();
+    let clip = clip.to_str().unwrap();
+    let arguments = ["-nostdin", "-re", "-stream_loop", "-1", "-i", clip, "-c", "copy", "-f", "flv", url];
+    Peer::start(directory, "ffmpeg-publisher", "ffmpeg", &arguments)
+}
+
 /// ffmpeg watches; what it gets goes to `NAME.framemd5`, one line a frame.
 pub fn ffmpeg_watches(directory: &Path, name: &str, url: &str) -> (Peer, PathBuf) {
     let out = directory.join(format!("{name}.framemd5"));

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use super::{PATIENCE, say};
+use super::{PATIENCE, say, uninterrupted};
 
 /// Connects and goes through the plain handshake.
 pub fn shake_hands(server: SocketAddr) -> std::io::Result<TcpStream> {
@@ -102,7 +102,7 @@ fn read_until(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<()> {
     let mut seen: Vec<u8> = Vec::new();
     let mut buffer = [0; 4096];
     while !seen.windows(words.len()).any(|w| w == words) {
-        let n = stream.read(&mut buffer)?;
+        let n = uninterrupted(|| stream.read(&mut buffer))?;
         if n == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
@@ -115,7 +115,7 @@ fn read_until(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<()> {
 pub fn is_closed_by_peer(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 4096];
     loop {
-        match stream.read(&mut buffer) {
+        match uninterrupted(|| stream.read(&mut buffer)) {
             Ok(0) => return true,
             Ok(_) => {}
             Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,

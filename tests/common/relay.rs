@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::{PATIENCE, uninterrupted};
 
 /// A packet of the publisher.
 #[derive(Clone, Debug, PartialEq)]
@@ -285,7 +285,7 @@ pub enum Unit {
 
 /// The next interleaved packet, or message with its body.
 pub fn read_unit(from: &mut BufReader<TcpStream>) -> Option<Unit> {
-    if *from.fill_buf().ok()?.first()? == b'$' {
+    if uninterrupted(|| Ok(from.fill_buf()?.first().copied())).ok()?? == b'$' {
         let mut head = [0; 4];
         from.read_exact(&mut head).ok()?;
         let mut bytes = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];

@@ -14,8 +14,8 @@ use rml_rtmp::sessions::{
 };
 use rml_rtmp::time::RtmpTimestamp;
 
-use super::PATIENCE;
 use super::flv::{AUDIO, Tag, VIDEO};
+use super::{PATIENCE, uninterrupted};
 
 /// What went wrong, for people.
 pub type Result<T> = std::result::Result<T, String>;
@@ -76,7 +76,7 @@ impl Connection {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            match self.stream.read(&mut buffer).map_err(text)? {
+            match uninterrupted(|| self.stream.read(&mut buffer)).map_err(text)? {
                 0 => return Ok(None),
                 n => self.receive(&buffer[..n])?,
             }
@@ -90,7 +90,7 @@ fn handshake(stream: &mut TcpStream) -> Result<Vec<u8>> {
     stream.write_all(&hello).map_err(text)?;
     let mut buffer = [0; 4096];
     loop {
-        let n = stream.read(&mut buffer).map_err(text)?;
+        let n = uninterrupted(|| stream.read(&mut buffer)).map_err(text)?;
         if n == 0 {
             return Err("the server closed within the handshake".into());
         }

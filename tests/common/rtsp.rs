@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use super::PATIENCE;
 use super::peer::Peer;
 use super::rtsp_media::ffmpeg_slices;
+use super::{PATIENCE, uninterrupted};
 
 /// Header of an ANNOUNCE.
 pub const SDP_TYPE: &str = "Content-Type: application/sdp\r\n";
@@ -63,7 +63,7 @@ impl Hand {
 
     /// The head of the next answer, where there is a whole one before the end; packets before it are left out.
     pub fn answer(&mut self) -> Option<String> {
-        while self.io.fill_buf().ok()?.first() == Some(&b'$') {
+        while uninterrupted(|| Ok(self.io.fill_buf()?.first() == Some(&b'$'))).ok()? {
             self.packet()?;
         }
         let mut head = String::new();
