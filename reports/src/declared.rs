@@ -1,6 +1,6 @@
 //! What a container declares about a track beside what its bitstream says.
 
-use model::Track;
+use model::{CHANGED_FROM, Track};
 
 use crate::figures;
 
@@ -19,7 +19,9 @@ pub(crate) struct Contradiction<'a> {
 
 /// The claims about a track that its bitstream contradicts. A claim that cannot be compared is left out.
 pub(crate) fn contradictions(track: &Track) -> Vec<Contradiction<'_>> {
-    let claims = track.declared.iter().flatten();
+    // Where the configuration changed, nobody can tell which of them a claim was about.
+    let changed = track.reported.as_ref().is_some_and(|reported| reported.contains_key(CHANGED_FROM));
+    let claims = track.declared.iter().flatten().filter(|_| !changed);
     claims
         .filter_map(|(claim, declared)| {
             let real = contradiction(track, claim, declared)?;

@@ -16,6 +16,11 @@ const MAX_CLAIMS: usize = 64;
 /// Longest claim kept, in bytes.
 const MAX_CLAIM: usize = 256;
 
+/// Earlier configurations of a track that are told.
+const MAX_EARLIER: usize = 8;
+/// Longest configuration record or parameter set that is known again.
+const MAX_RECORD: usize = 4096;
+
 /// What the bitstream itself says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CodecInfo {
@@ -43,6 +48,11 @@ pub struct Stats {
     kind: TrackKind,
     /// What the bitstream says; the last configuration seen.
     pub info: CodecInfo,
+    /// The latest configuration record and the latest parameter set among the frames.
+    records: [Vec<u8>; 2],
+    /// What the configuration was before, and the frames that were counted by then.
+    earlier: Vec<String>,
+    settled: u64,
     declared: BTreeMap<String, String>,
     reported: BTreeMap<String, String>,
     /// Pictures or audio frames.
@@ -120,6 +130,9 @@ impl Stats {
         Self {
             kind,
             info: CodecInfo::default(),
+            records: [Vec::new(), Vec::new()],
+            earlier: Vec::new(),
+            settled: 0,
             declared: BTreeMap::new(),
             reported: BTreeMap::new(),
             frames: 0,
@@ -191,6 +204,32 @@ impl Stats {
     /// Keeps what the sender or a receiver reports of the track.
     pub fn report(&mut self, name: &str, value: impl Into<String>) {
         keep(&mut self.reported, name, value.into());
+    }
+
+    /// Takes over a configuration record (`place` 0) or a parameter set among the frames (1), as `read` has it. One that is
+    /// sent again changes nothing.
+    pub fn configure<E>(
+        &mut self,
+        place: usize,
+        record: &[u8],
+        read: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !record.is_empty() && self.records.get(place).is_some_and(|known| known == record) {
+            return Ok(());
+        }
+        let before = self.info.clone();
+        read(self)?;
+        if let Some(known) = self.records.get_mut(place) {
+            known.clear();
+            known.extend_from_slice(record.get(..record.len().min(MAX_RECORD)).unwrap_or_default());
+        }
+        let (was, is) = (self.describe(&before, None), self.describe(&self.info, None));
+        let frames = self.frames.saturating_sub(self.settled);
+        if was != is && frames > 0 && before.codec == self.info.codec && self.earlier.len() < MAX_EARLIER {
+            self.earlier.push(format!("{was} ({frames} frames)"));
+        }
+        self.settled = self.frames;
+        Ok(())
     }
 
     /// What senders and receivers reported.
@@ -285,10 +324,13 @@ impl Stats {
     }
 
     /// The track as the report has it.
-    pub fn into_model(self) -> Track {
+    pub fn into_model(mut self) -> Track {
         let video = self.kind == TrackKind::Video;
         let measured = self.frame_rate();
-        let description = self.describe(measured);
+        let description = self.describe(&self.info, measured);
+        if !self.earlier.is_empty() {
+            self.reported.insert(model::CHANGED_FROM.to_owned(), self.earlier.join("; "));
+        }
         Track {
             kind: self.kind,
             frame_rate: if video { measured } else { None },
@@ -316,8 +358,7 @@ impl Stats {
         }
     }
 
-    fn describe(&self, measured: Option<f64>) -> String {
-        let info = &self.info;
+    fn describe(&self, info: &CodecInfo, measured: Option<f64>) -> String {
         let Some(codec) = &info.codec else { return "unknown codec".to_owned() };
         let mut words = vec![match (codec.as_str(), info.profile.as_deref()) {
             ("aac", Some("LC")) => "AAC-LC".to_owned(),

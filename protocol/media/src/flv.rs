@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wire::codec::LengthPrefixed;
+use wire::codec::avc::NalType;
 use wire::flv::{
     AacPacketType, AudioHeader, AvcHeader, AvcPacketType, ClassicAudio, CodecId, Enhanced, FourCc, FrameType,
     PacketType, SoundFormat, VideoHeader, VideoPacketType, audio, video,
@@ -12,6 +14,7 @@ use wire::{Cursor, Error};
 use crate::clock::Unwrap32;
 use crate::describe::describe;
 use crate::frame::{Codec, Frame, Kind, Track, Unit};
+use crate::sets::{Following, Sets};
 
 /// FLV and RTMP count milliseconds.
 const CLOCK: u32 = 1000;
@@ -21,6 +24,50 @@ const CLOCK: u32 = 1000;
 pub struct Demuxer {
     video: Side,
     audio: Side,
+    avc: Avc,
+}
+
+/// H.264 whose pictures may bring parameter sets that the sequence header does not have.
+#[derive(Debug, Default)]
+struct Avc {
+    /// The latest sequence header.
+    header: Bytes,
+    length_size: u8,
+    sets: Following,
+}
+
+impl Avc {
+    /// Takes a sequence header. True where it is new; one that was sent before takes back what pictures brought since, from
+    /// the next key picture on.
+    fn header(&mut self, header: &Bytes) -> bool {
+        let sets = Sets::of(header);
+        if self.header == *header {
+            self.sets.sets = sets;
+            return false;
+        }
+        // Its fifth byte ends with the bytes of a length, less one (ISO 14496-15 §5.3.3.1).
+        self.length_size = header.get(4).map_or(4, |byte| (byte & 3).saturating_add(1));
+        (self.header, self.sets) = (header.clone(), Following::from(sets));
+        true
+    }
+
+    /// Takes a picture; the decoder configuration record from it on, where it brings another.
+    fn picture(&mut self, key: bool, payload: &[u8]) -> Option<Bytes> {
+        for nal in LengthPrefixed::new(payload, self.length_size).map_while(Result::ok) {
+            if matches!(NalType::of(nal), Some(NalType::SPS | NalType::PPS)) {
+                self.sets.sets.take(nal);
+            }
+        }
+        let record = self.sets.picture(key, payload, self.length_size)?;
+        if Sets::of(&self.header).mean(&self.sets.sets) {
+            return Some(self.header.clone());
+        }
+        let mut record = record.to_vec();
+        if let Some(byte) = record.get_mut(4) {
+            *byte = *byte & !3 | self.length_size.saturating_sub(1) & 3;
+        }
+        Some(Bytes::from(record))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,12 +125,10 @@ impl Demuxer {
                 let payload = body.slice(c.position()..);
                 match avc.packet_type {
                     AvcPacketType::SequenceHeader if !payload.is_empty() => {
-                        Ok((self.video.configure(name, payload, None), None))
+                        Ok((self.configure(name, payload), None))
                     }
                     AvcPacketType::Nalu if !payload.is_empty() => {
-                        let key = frame_type.is_key();
-                        let unit = self.video.frame(name, dts, avc.composition_time, key, payload);
-                        Ok((None, Some(unit.ok_or_else(|| unconfigured(name))?)))
+                        self.picture(name, dts, avc.composition_time, frame_type.is_key(), payload)
                     }
                     _ => Ok((None, None)),
                 }
@@ -111,16 +156,40 @@ impl Demuxer {
                 let length = packet.payload(&mut c)?.len();
                 let payload = body.slice(start..start.saturating_add(length));
                 if packet.packet_type.is_configuration() {
-                    return Ok((self.video.configure(codec, payload, None), None));
+                    return Ok((self.configure(codec, payload), None));
                 }
                 if !packet.packet_type.is_coded_frame() || payload.is_empty() {
                     return Ok((None, None));
                 }
-                let key = frame_type.is_key();
-                let unit = self.video.frame(codec, dts, packet.composition_time, key, payload);
-                Ok((None, Some(unit.ok_or_else(|| unconfigured(codec))?)))
+                self.picture(codec, dts, packet.composition_time, frame_type.is_key(), payload)
             }
         }
+    }
+
+    /// A sequence header; the track, where it is new or has changed.
+    fn configure(&mut self, codec: Codec, config: Bytes) -> Option<Unit> {
+        let avc = codec == Codec::H264;
+        let again = avc && !self.avc.header(&config);
+        if again && self.video.track.as_ref().is_some_and(|track| track.codec == codec) {
+            return None;
+        }
+        self.video.configure(codec, config, None)
+    }
+
+    /// A picture, and the track before it where the picture brings other parameter sets.
+    fn picture(
+        &mut self,
+        codec: Codec,
+        dts: i64,
+        composition: i32,
+        key: bool,
+        payload: Bytes,
+    ) -> Result<Units, Error> {
+        let known = self.video.track.as_ref().is_some_and(|track| track.codec == codec);
+        let config = (codec == Codec::H264 && known).then(|| self.avc.picture(key, &payload)).flatten();
+        let track = config.and_then(|config| self.video.configure(codec, config, None));
+        let unit = self.video.frame(codec, dts, composition, key, payload);
+        Ok((track, Some(unit.ok_or_else(|| unconfigured(codec))?)))
     }
 
     /// What an audio tag holds, as [`video`](Self::video).
@@ -338,6 +407,61 @@ mod tests {
         assert!(send(&mut d, &[0xaf, 0, 0x11, 0x90]));
         assert!(!send(&mut d, &[0xaf, 0, 0x11, 0x90]));
         assert!(send(&mut d, &[0xaf, 0, 0x12, 0x10]));
+    }
+
+    /// A tag with NAL units behind lengths of four bytes.
+    fn picture(key: bool, units: &[&[u8]]) -> Bytes {
+        let mut body = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
+        for unit in units {
+            body.extend_from_slice(&u32::try_from(unit.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(unit);
+        }
+        Bytes::from(body)
+    }
+
+    #[test]
+    fn parameter_sets_of_key_pictures_make_another_track_until_a_sequence_header_takes_them_back() {
+        use crate::sets::tests::{LARGE, PPS, SMALL};
+        const OTHER_PPS: &[u8] = &[0x68, 0xeb, 0xe3, 0xcb, 0x40];
+        let (idr, slice): (&[u8], &[u8]) = (&[0x65, 0x88, 0x80], &[0x41, 0x9a]);
+        let small = wire::codec::avc::encode(&[SMALL], &[PPS]).unwrap();
+        let large = wire::codec::avc::encode(&[LARGE], &[PPS]).unwrap();
+        let header = Bytes::from([&[0x17, 0, 0, 0, 0], &small[..]].concat());
+        let mut d = Demuxer::new();
+        let mut told = |body: Bytes| match d.video(0, body).unwrap() {
+            (Some(Unit::Track(track)), _) => Some(track.config.to_vec()),
+            (None, _) => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(header.clone()), Some(small.clone()));
+        assert_eq!(told(picture(true, &[SMALL, PPS, idr])), None, "they are those of the header");
+        // What an encoder sends between key pictures is for the pictures behind it.
+        assert_eq!(told(picture(false, &[OTHER_PPS, slice])), None);
+        assert_eq!(told(picture(true, &[LARGE, PPS, idr])), Some(large.clone()));
+        assert_eq!(told(picture(true, &[idr])), None);
+        // The same header again, and key pictures that still bring their own: it means nothing.
+        assert_eq!(told(header.clone()), None);
+        assert_eq!(told(picture(true, &[LARGE, PPS, idr])), None);
+        // And key pictures that do not: it counts.
+        assert_eq!(told(header), None);
+        assert_eq!(told(picture(false, &[slice])), None);
+        assert_eq!(told(picture(true, &[idr])), Some(small));
+    }
+
+    #[test]
+    fn lengths_stay_as_long_as_the_sequence_header_says() {
+        use crate::sets::tests::{LARGE, PPS, SMALL};
+        let mut small = wire::codec::avc::encode(&[SMALL], &[PPS]).unwrap();
+        small[4] = 0xfd;
+        let mut d = Demuxer::new();
+        d.video(0, Bytes::from([&[0x17, 0, 0, 0, 0], &small[..]].concat())).unwrap();
+        let mut body = vec![0x17, 1, 0, 0, 0];
+        for unit in [LARGE, PPS, &[0x65, 0x88]] {
+            body.extend_from_slice(&u16::try_from(unit.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(unit);
+        }
+        let (Some(Unit::Track(track)), Some(_)) = d.video(40, body.into()).unwrap() else { panic!() };
+        assert_eq!((track.config[4], track.description.as_str()), (0xfd, "H.264 High 3.0 640x360"));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Value of [`Analysis::schema`].
 pub const ANALYSIS_SCHEMA: &str = "streamgauge.analysis/1";
 
+/// Among what is reported of a track: what its configuration was before it changed, and for how many frames.
+pub const CHANGED_FROM: &str = "changed_from";
+
 /// All that was found in one or more captures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Analysis {
@@ -305,7 +308,8 @@ pub struct Track {
     pub jitter_ms: Option<f64>,
     /// What the container's flags and metadata claim, by claim.
     pub declared: Option<BTreeMap<String, String>>,
-    /// What senders and receivers report of the track (RTCP), by claim: what they counted, not what was counted here.
+    /// What senders and receivers report of the track (RTCP), by claim: what they counted, not what was counted here. And
+    /// `changed_from`: its configurations before the one that the other fields tell, with their frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<BTreeMap<String, String>>,
     /// One line for people: `AAC-LC 44100 Hz stereo`.

@@ -1,6 +1,6 @@
 //! Who watched what, and how much: a row a session; then, at length, what each carried.
 
-use model::{Analysis, Gop, Protocol, Role, ServerClient, Session, Track, TrackKind};
+use model::{Analysis, CHANGED_FROM, Gop, Protocol, Role, ServerClient, Session, Track, TrackKind};
 
 use super::page::{Ink, Page};
 use crate::clients::{Client, endpoint, protocol, role, streams, transport};
@@ -163,6 +163,9 @@ fn describe(page: &mut Page, track: &Track) {
     for (claim, value) in track.reported.iter().flatten().filter(|(claim, _)| claim.starts_with("receiver_"))
     {
         page.labelled("    ·", &format!("RTCP {claim} = {value}"));
+    }
+    if let Some(before) = track.reported.as_ref().and_then(|reported| reported.get(CHANGED_FROM)) {
+        page.labelled("    ·", &format!("changed from {before}"));
     }
     for wrong in contradictions(track) {
         if wrong.constant {

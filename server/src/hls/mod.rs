@@ -4,6 +4,8 @@
 //! clients, [`viewers`] knows who watches, [`meter`] counts what the sockets carried.
 
 mod answer;
+#[cfg(test)]
+mod changes;
 mod dates;
 mod listener;
 mod meter;

@@ -229,7 +229,7 @@ fn a_network_that_stutters_changes_no_date_and_an_encoder_that_froze_breaks_the_
 #[test]
 fn sound_that_joins_late_costs_no_picture() {
     let (mut stage, mut seen) = (Stage::new(), Seen::default());
-    stage.segmenter = super::segmenter::Segmenter::new(super::tests::LEAST, None);
+    stage.segmenter = super::segmenter::Segmenter::new(super::tests::LEAST, None, None);
     let (video, sound) = (Arc::clone(&stage.video), Arc::clone(&stage.audio));
     stage.segmenter.track(&video);
     for n in 0..500i64 {

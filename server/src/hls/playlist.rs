@@ -47,6 +47,8 @@ pub struct Shelf {
     /// True where the next segment does not go on from the one before.
     broken: bool,
     opening: Option<Arc<Init>>,
+    /// The pictures' configuration in the first initialisation section there was.
+    pub first: Option<Bytes>,
     live: bool,
     ended: Option<Time>,
     /// Publishers so far.
@@ -119,6 +121,7 @@ impl Shelf {
             discontinuities: 0,
             broken: false,
             opening: None,
+            first: None,
             live: false,
             ended: None,
             publishers: 0,

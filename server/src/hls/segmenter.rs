@@ -89,8 +89,10 @@ pub struct Segmenter {
     broken: bool,
     /// Where the newest key frame stands, in microseconds from the first segment on.
     last_key: u64,
-    /// A change of the sound alone, which waits for a key frame: pictures go on meanwhile.
+    /// A change that waits for a key frame: what goes on goes on meanwhile.
     changed: bool,
+    /// The pictures' configuration in the path's first initialisation section.
+    first: Option<Bytes>,
     dates: Dates,
     /// Segments that are cut and not finished yet.
     closing: VecDeque<Closing>,
@@ -98,8 +100,9 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// For segments of `least` or more; `target` is the path's target duration in seconds, where it has one.
-    pub fn new(least: Duration, target: Option<u64>) -> Self {
+    /// For segments of `least` or more. A path that had some has a target duration in seconds, and perhaps a configuration
+    /// of pictures that it began with.
+    pub fn new(least: Duration, target: Option<u64>, first: Option<Bytes>) -> Self {
         let least = u64::try_from(least.as_micros()).unwrap_or(u64::MAX);
         let target = target.map(|seconds| seconds.saturating_mul(1_000_000));
         let (tracks, made) = (Vec::new(), Vec::new());
@@ -116,6 +119,7 @@ impl Segmenter {
             broken: false,
             last_key,
             changed: false,
+            first,
             dates: Dates::default(),
             closing: VecDeque::new(),
             made,
@@ -132,7 +136,7 @@ impl Segmenter {
         let Some(open) = &mut self.open else { return self.renew() };
         if open.extend(&self.tracks) {
             self.changed = false;
-        } else if track.kind() == Kind::Audio && open.has_video() && self.begun {
+        } else if open.has_video() && self.begun {
             self.changed = true;
         } else {
             self.renew();
@@ -143,7 +147,12 @@ impl Segmenter {
     fn renew(&mut self) {
         self.cut(None);
         self.finished();
-        (self.open, self.begun, self.opening) = (Fragmenter::new(&self.tracks), false, None);
+        let video = self.tracks.iter().find(|t| t.kind() == Kind::Video && carries(t));
+        let open = Fragmenter::new(&self.tracks);
+        // ffmpeg reads the first initialisation section of a list and no other (libavformat/hls.c, mov.c).
+        let other = video.zip(self.first.as_ref()).is_some_and(|(track, first)| track.config != *first);
+        self.open = if other { open.map(Fragmenter::with_parameter_sets) } else { open };
+        (self.begun, self.opening) = (false, None);
         (self.offset, self.broken, self.changed) = (None, false, false);
         self.dates.renew();
     }
@@ -254,6 +263,11 @@ impl Segmenter {
         std::mem::take(&mut self.made)
     }
 
+    /// The pictures' configuration in the path's first initialisation section.
+    pub fn first(&self) -> Option<&Bytes> {
+        self.first.as_ref()
+    }
+
     /// Tells the target duration that was fixed with the first segment, in seconds.
     pub fn fix(&mut self, target: Option<u64>) {
         self.target = target.map(|seconds| seconds.saturating_mul(1_000_000));
@@ -273,6 +287,9 @@ impl Segmenter {
     fn close(&mut self, duration: Option<u64>) {
         let (Some(open), Some(duration)) = (&self.open, duration) else { return };
         let tracks = open.tracks();
+        if self.first.is_none() {
+            self.first = tracks.iter().find(|t| t.kind() == Kind::Video).map(|t| t.config.clone());
+        }
         let opening = Bytes::from(init_section(&tracks));
         let news = self.opening.as_ref() != Some(&opening);
         if news {

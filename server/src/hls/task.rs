@@ -30,7 +30,11 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
     let least = shared.config.hls.segment;
     let whole = least.max(shared.config.hls.target).as_millis().div_ceil(1000);
     let whole = u64::try_from(whole).unwrap_or(1);
-    let mut segmenter = Segmenter::new(least, live.shelf().target());
+    let (target, first) = {
+        let shelf = live.shelf();
+        (shelf.target(), shelf.first.clone())
+    };
+    let mut segmenter = Segmenter::new(least, target, first);
     let mut forced = false;
     loop {
         let (taken, took) = viewer.media();
@@ -65,6 +69,7 @@ async fn segment(mut viewer: Viewer, live: Arc<Live>, publisher: u64, shared: Ar
                 shelf.refuse();
             }
             segmenter.fix(shelf.target());
+            shelf.first = segmenter.first().cloned();
             drop(shelf);
             live.changed.notify_waiters();
         }

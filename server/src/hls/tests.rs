@@ -61,7 +61,7 @@ impl Stage {
         let mut shelf = Shelf::new(6, START as u64, &Arc::default());
         shelf.begin();
         let (video, audio) = (video(0x0d), audio());
-        let mut stage = Self { segmenter: Segmenter::new(LEAST, None), shelf, video, audio };
+        let mut stage = Self { segmenter: Segmenter::new(LEAST, None, None), shelf, video, audio };
         stage.announce();
         stage
     }
@@ -80,7 +80,7 @@ impl Stage {
         self.shelve(now);
         self.end(now);
         self.shelf.begin();
-        self.segmenter = Segmenter::new(LEAST, self.shelf.target());
+        self.segmenter = Segmenter::new(LEAST, self.shelf.target(), self.shelf.first.clone());
         self.announce();
     }
 
@@ -89,6 +89,7 @@ impl Stage {
             self.shelf.add(made, 2, Time::from_millis(now as u64));
         }
         self.segmenter.fix(self.shelf.target());
+        self.shelf.first = self.segmenter.first().cloned();
     }
 
     /// A picture and the audio beside it, at a publisher's time, as it arrives at `now`.
@@ -304,7 +305,7 @@ fn sbr_that_only_the_frames_tell_of_is_in_the_codecs() {
         ([0x13, 0x10], Bytes::from_static(&[0x21; 60]), "mp4a.40.2"),
         ([0x11, 0x90], frame(true), "mp4a.40.2"),
     ] {
-        let mut segmenter = Segmenter::new(LEAST, None);
+        let mut segmenter = Segmenter::new(LEAST, None, None);
         let sound = track(Codec::Aac, config.to_vec());
         segmenter.track(&sound);
         for n in 0..500i64 {
@@ -367,10 +368,10 @@ fn the_multivariant_playlist_tells_the_truth() {
 
 #[test]
 fn what_cannot_be_carried_is_said_and_sound_alone_is_cut_anywhere() {
-    let mut segmenter = Segmenter::new(LEAST, None);
+    let mut segmenter = Segmenter::new(LEAST, None, None);
     segmenter.track(&track(Codec::Mp3, Vec::new()));
     assert!(segmenter.is_unfit());
-    let mut segmenter = Segmenter::new(LEAST, None);
+    let mut segmenter = Segmenter::new(LEAST, None, None);
     let sound = audio();
     segmenter.track(&sound);
     assert!(!segmenter.is_unfit());

@@ -1,8 +1,8 @@
 //! Frames to the bytes of files. No I/O, no clock.
 //!
 //! A fragment is cut at each key frame a second apart, and every two seconds in any case: what a crash can cost.
-//! Where a publisher's times jump the file's time goes on (see [`media::mp4::Fragmenter`]); where its codecs change
-//! the file ends and another begins.
+//! Where a publisher's times jump the file's time goes on (see [`media::mp4::Fragmenter`]); where its codecs or their
+//! configuration change the file ends, and another begins with the next key frame.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Session {
     now: Time,
     tracks: Vec<Arc<Track>>,
     open: Option<Open>,
-    /// The file that follows from the next key frame on, where only the sound has changed.
+    /// The file that follows from the next key frame on.
     next: Option<Mp4>,
     steps: Vec<Step>,
 }
@@ -83,12 +83,12 @@ impl Session {
         }
         if let Some(Open::Mp4(mp4)) = &self.open
             && fits
-            && track.kind() == Kind::Audio
             && mp4.begun.is_some()
             && mp4.fragmenter.has_video()
         {
-            // A file begins with a key frame: until then pictures go on in this one.
-            self.next = Fragmenter::new(&self.tracks).map(Mp4::new);
+            // A file begins with a key frame: until then what goes on goes on in this one.
+            let early = self.next.take().map(|next| next.early).unwrap_or_default();
+            self.next = Fragmenter::new(&self.tracks).map(|fragmenter| Mp4 { early, ..Mp4::new(fragmenter) });
             return;
         }
         self.finish();
@@ -106,7 +106,9 @@ impl Session {
                 self.finish();
                 self.open = Some(Open::Mp4(next));
             } else {
-                if frame.track.kind() == Kind::Audio {
+                // What the open file takes has its place there.
+                let held = matches!(&self.open, Some(Open::Mp4(mp4)) if mp4.fragmenter.holds(frame));
+                if frame.track.kind() == Kind::Audio && !held {
                     next.frame(frame, self.now, &mut self.steps);
                 }
                 self.next = Some(next);

@@ -249,6 +249,51 @@ fn sound_that_joins_or_changes_costs_no_picture() {
     assert_eq!((disk.files.len(), disk.closed), (3, 3));
 }
 
+/// An encoder that begins anew: its headers come with the first frames they are for, in any order.
+#[test]
+fn pictures_and_sound_that_change_together_begin_one_file_and_lose_nothing() {
+    for order in 0..3 {
+        let (mut session, mut disk) = (Session::default(), Disk::default());
+        let tracks = [
+            (video(0x0d), track(Codec::Aac, vec![0x11, 0x90], None)),
+            (video(0x1e), track(Codec::Aac, vec![0x12, 0x08], None)),
+        ];
+        for (round, (v, a)) in (0i64..).zip(&tracks) {
+            if order == 1 {
+                session.track(a);
+            }
+            session.track(v);
+            if order == 0 {
+                session.track(a);
+            }
+            for n in 0..130 {
+                let time = (round * 130 + n) * 40;
+                // Where the header is early, the key frame is not there at once.
+                let key = n % 50 == if order == 0 && round == 1 { 5 } else { 0 };
+                session.frame(&frame(v, time, key));
+                if order == 2 && n == 0 {
+                    session.track(a);
+                }
+                session.frame(&frame(a, time, true));
+                disk.take(&mut session);
+            }
+        }
+        session.finish();
+        disk.take(&mut session);
+        assert_eq!((disk.files.len(), disk.closed), (2, 2), "order {order}");
+        let counts = disk.files.iter().map(|(_, file, _)| {
+            let frames = demuxed(file);
+            assert!(frames.iter().all(|f| {
+                tracks.iter().any(|(v, a)| f.track.config == v.config || f.track.config == a.config)
+            }));
+            let sounds = frames.iter().filter(|f| f.track.codec == Codec::Aac).count();
+            (frames.len() - sounds, sounds)
+        });
+        let want = if order == 0 { [(130, 130), (125, 125)] } else { [(130, 130), (130, 130)] };
+        assert_eq!(counts.collect::<Vec<_>>(), want, "order {order}");
+    }
+}
+
 /// Pictures that are shown after they are decoded, and sound from before the first of them is shown on.
 #[test]
 fn a_file_lasts_until_the_last_of_it_was_shown() {

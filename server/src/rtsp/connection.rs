@@ -337,13 +337,18 @@ impl Connection {
             let made = self.egress.datagrams.iter().fold(0usize, |n, d| n.saturating_add(d.length()));
             self.pacer.made(now, made);
             let dropped = playing.newly_dropped();
-            if took == Took::Ended {
+            let misfit = playing.misfit();
+            if let Some(track) = misfit {
+                let (client, path, now) = (self.link.client.id(), &playing.path, &track.description);
+                tracing::info!(%client, path, now, "told BYE: a player learns of a changed codec by DESCRIBE only");
+            }
+            if took == Took::Ended || misfit.is_some() {
                 let wait = if playing.is_udp() { BEFORE_BYE } else { Duration::ZERO };
                 playing.bye_at = Some(now.after(wait));
             }
             self.link.left_out(dropped);
             // Datagrams wait nowhere: more of them are made when these are gone.
-            if matches!(took, Took::All | Took::Some | Took::Ended) {
+            if matches!(took, Took::All | Took::Some | Took::Ended) || playing.bye_at.is_some() {
                 if took == Took::Some && !self.egress.datagrams.is_empty() {
                     self.link.client.signal.raise(DATA);
                 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use media::clock::rescale;
 use media::rtp::{Anchor, MAX_PAYLOAD, Sender, packetize};
-use media::{Frame, Track};
+use media::{Codec, Frame, Kind, Track};
 use session::Time;
 use session::rtsp::{Carry, TrackStart};
+use wire::Cursor;
+use wire::codec::aac::AudioSpecificConfig;
 use wire::rtcp::Packet;
 
 use super::egress::Egress;
@@ -29,6 +31,8 @@ pub(super) struct Playing {
     senders: BTreeMap<usize, (Sender, Carry)>,
     pub viewer: Option<Viewer>,
     anchor: Option<Anchor>,
+    /// What comes now of a track, where the description does not fit it any more.
+    misfit: Option<Arc<Track>>,
     /// When the last frame left, and its time in microseconds.
     last: Option<(Duration, i64)>,
     pub report_at: Option<Time>,
@@ -44,6 +48,7 @@ impl Playing {
             senders: BTreeMap::new(),
             viewer: None,
             anchor: None,
+            misfit: None,
             last: None,
             report_at: None,
             bye_at: None,
@@ -116,6 +121,14 @@ impl Playing {
     fn frame(&mut self, item: &Item, wall: Duration, egress: &mut Egress) -> usize {
         let Some(frame) = item.frame() else { return 0 };
         let Some(place) = self.tracks.iter().position(|t| t.kind() == frame.track.kind()) else { return 0 };
+        if self.misfit.is_some() {
+            return 0;
+        }
+        let described = self.tracks.get(place).filter(|_| self.senders.contains_key(&place));
+        if described.is_some_and(|described| !fits(described, &frame.track)) {
+            self.misfit = Some(Arc::clone(&frame.track));
+            return 0;
+        }
         if self.jumps(wall, frame) {
             self.anchor = None;
         }
@@ -133,6 +146,11 @@ impl Playing {
                 bytes.saturating_add(egress.rtp(*carry, frame.track.kind(), header, piece.payload.clone()));
         }
         bytes
+    }
+
+    /// A track as it comes now, where that is not what the player was told and cannot be told any more.
+    pub fn misfit(&self) -> Option<&Arc<Track>> {
+        self.misfit.as_ref()
     }
 
     /// True where a publisher's clock was set: then what was said of it before holds no longer.
@@ -190,10 +208,28 @@ impl Playing {
     }
 }
 
+/// True where a player that was described one track can play the other: pictures bring their parameter sets, but the clock
+/// and the configuration of sound stand in the description alone (RFC 3640 §4.1, RFC 3550 §5.1).
+fn fits(described: &Arc<Track>, track: &Arc<Track>) -> bool {
+    let same = Arc::ptr_eq(described, track) || described.config == track.config;
+    described.codec == track.codec && (same || track.kind() == Kind::Video || sounds_alike(described, track))
+}
+
+/// Configurations that differ in how they say the same, as some encoders add what a decoder can do without.
+fn sounds_alike(one: &Track, other: &Track) -> bool {
+    let of = |track: &Track| {
+        let config = AudioSpecificConfig::decode(&mut Cursor::new(&track.config)).ok()?;
+        let AudioSpecificConfig { object_type, frequency, channel_configuration, .. } = config;
+        let told = (object_type, frequency, channel_configuration, config.core_channels());
+        Some((told, config.frame_samples(), config.sbr.unwrap_or(false), config.ps.unwrap_or(false)))
+    };
+    one.codec == Codec::Aac && of(one).is_some_and(|config| Some(config) == of(other))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::arithmetic_side_effects)]
-    use media::{Codec, Unit};
+    use media::Unit;
     use model::Protocol;
     use wire::rtp;
 
@@ -342,5 +378,33 @@ mod tests {
         assert_eq!(last.len(), 2);
         let said = |(_, c): &(u8, Vec<u8>)| matches!(wire::rtcp::parse(c).0.last(), Some(Packet::Bye { .. }));
         assert!(last.iter().all(said) && !stage.playing.has_begun());
+    }
+
+    /// Pictures bring their parameter sets; what a player was told of sound cannot be told anew (RFC 3640 §4.1).
+    #[test]
+    fn a_player_goes_on_with_other_pictures_and_not_with_other_sound() {
+        let begin = Duration::from_secs(1_700_000_000);
+        let mut stage = Stage::new(&[(0, 7000, 7080), (1, 7059, 7059)]);
+        let types = |packets: &[(u8, Vec<u8>)]| -> Vec<u8> {
+            packets.iter().filter(|(channel, _)| *channel == 0).map(|(_, packet)| packet[12] & 0x1f).collect()
+        };
+        stage.take(begin);
+        let mut other = SPS.to_vec();
+        other[3] = 0x1f;
+        let record = wire::codec::avc::encode(&[&other], &[&[0x68, 0xea, 0xec, 0xb2, 0x2c]]).unwrap();
+        stage.tracks[0] = track(Codec::H264, record);
+        stage.publisher.push(Unit::Track(stage.tracks[0].clone()), 7040);
+        stage.push(&[(0, 7040, 7120)]);
+        let packets = stage.take(begin);
+        assert_eq!((types(&packets), stage.playing.misfit().is_some()), (vec![24, 5], false));
+        assert!(packets[0].1.windows(other.len()).any(|w| w == other), "the new sets go first");
+        // The same said with an extension that says nothing new; then another rate.
+        for (config, fits) in [(&[0x11, 0x90, 0x56, 0xe5, 0x00][..], true), (&[0x12, 0x10], false)] {
+            stage.tracks[1] = track(Codec::Aac, config.to_vec());
+            stage.publisher.push(Unit::Track(stage.tracks[1].clone()), 7080);
+            stage.push(&[(1, 7100, 7100), (0, 7120, 7160)]);
+            let packets = stage.take(begin);
+            assert_eq!((packets.len() > 2, stage.playing.misfit().is_none()), (fits, fits), "{config:02x?}");
+        }
     }
 }

@@ -118,8 +118,14 @@ impl Rendition {
         let inner = streams.into_stats(notes, false).into_iter().chain(packed.into_stats());
         let mut stats: Vec<Stats> = tracks.into_stats().chain(inner).collect();
         let claims = claims.of(list);
+        let mut kinds = Vec::new();
         for one in &mut stats {
             let video = one.kind() == TrackKind::Video;
+            // What was declared first was about the first: behind a discontinuity another may follow.
+            if kinds.contains(&one.kind()) {
+                continue;
+            }
+            kinds.push(one.kind());
             let is_told = |name: &str| video || matches!(name, "CODECS" | "NAME" | "LANGUAGE");
             for (name, value) in claims.iter().filter(|(name, _)| is_told(name)) {
                 one.declare(name, value.as_str());

@@ -1,7 +1,7 @@
 //! Audio and video messages of one stream: which codec, how many frames, when.
 
 use model::TrackKind;
-use wire::codec::{avc, hevc};
+use wire::codec::{LengthPrefixed, avc, hevc};
 use wire::flv::{
     self, AacPacketType, AudioHeader, AvcPacketType, CodecId, FourCc, PacketType, SoundFormat, VideoHeader,
 };
@@ -9,7 +9,7 @@ use wire::{Cursor, Error};
 
 use super::declared;
 use super::message::Message;
-use crate::track::{CodecInfo, Stats};
+use crate::track::{CodecInfo, Stats, codec};
 
 /// Tracks followed in one stream.
 const MAX_TRACKS: usize = 32;
@@ -132,6 +132,9 @@ impl Media {
                 }
                 let picture = matches!(kind, None | Some(AvcPacketType::Nalu)) && !empty;
                 if picture {
+                    if kind.is_some() && frame_type.is_key() && codec != CodecId::HEVC {
+                        avc_sets(stats, c.peek());
+                    }
                     if codec == CodecId::H263 {
                         sorenson(stats, c.peek());
                     }
@@ -326,7 +329,7 @@ fn audio_config(
     if message.lost > 0 || payload.is_empty() {
         return Ok(());
     }
-    let config = stats.audio_config(&mut Cursor::based(payload, base));
+    let config = stats.configure(0, payload, |stats| stats.audio_config(&mut Cursor::based(payload, base)));
     config.map_err(|error| Unreadable { what: Structure::Asc, error })
 }
 
@@ -340,10 +343,10 @@ fn video_config(
     if message.lost > 0 {
         return Ok(());
     }
-    match codec {
+    stats.configure(0, payload, |stats| match codec {
         CodecId::HEVC => hevc_config(stats, payload, 5),
         _ => avc_config(stats, payload, 5),
-    }
+    })
 }
 
 fn enhanced_config(
@@ -357,8 +360,8 @@ fn enhanced_config(
         return Ok(());
     }
     match fourcc {
-        FourCc::AVC1 => avc_config(stats, payload, 5),
-        FourCc::HVC1 => hevc_config(stats, payload, 5),
+        FourCc::AVC1 => stats.configure(0, payload, |stats| avc_config(stats, payload, 5)),
+        FourCc::HVC1 => stats.configure(0, payload, |stats| hevc_config(stats, payload, 5)),
         FourCc::MP4A => audio_config(stats, payload, message, 5),
         FourCc::OPUS => {
             // OpusHead (RFC 7845 §5.1): channels at byte 9; Opus always decodes to 48 kHz.
@@ -381,6 +384,18 @@ fn avc_config(stats: &mut Stats, payload: &[u8], base: u64) -> Result<(), Unread
     stats.info.height = Some(sps.height);
     stats.info.nominal_rate = sps.frame_rate();
     Ok(())
+}
+
+/// A sequence parameter set before the slices of a key picture counts: some encoders send no other when they change.
+fn avc_sets(stats: &mut Stats, payload: &[u8]) {
+    let units = LengthPrefixed::new(payload, 4).map_while(Result::ok);
+    let sps = units
+        .take_while(|nal| !avc::NalType::of(nal).is_some_and(avc::NalType::is_vcl))
+        .find(|nal| avc::NalType::of(nal) == Some(avc::NalType::SPS));
+    if let Some(sps) = sps {
+        // What cannot be read leaves things as they are: a decoder would do the same.
+        let _ = stats.configure(1, sps, |stats| codec::parameter_set(&mut stats.info, false, sps));
+    }
 }
 
 fn hevc_config(stats: &mut Stats, payload: &[u8], base: u64) -> Result<(), Unreadable> {

@@ -88,7 +88,6 @@ pub struct Receiver {
     sources: u64,
     pace: Pace,
     clock: u32,
-    seen_sps: bool,
     foreign_types: u64,
     /// When the first whole frame was there, nanoseconds since 1970.
     pub first_frame_ns: Option<i64>,
@@ -174,7 +173,6 @@ impl Receiver {
             sources: 0,
             pace: Pace::default(),
             clock: 0,
-            seen_sps: false,
             foreign_types: 0,
             first_frame_ns: None,
             reports: Reports::default(),
@@ -374,8 +372,10 @@ impl Receiver {
         if whole.is_some() {
             self.first_frame_ns.get_or_insert(at.ready_ns);
         }
-        if let Some(sps) = content.sps.filter(|_| !self.seen_sps) {
-            self.seen_sps = codec::parameter_set(&mut self.stats.info, packing == Packing::H265, sps).is_ok();
+        if let Some(sps) = content.sps {
+            let h265 = packing == Packing::H265;
+            // What cannot be read leaves things as they are.
+            let _ = self.stats.configure(1, sps, |stats| codec::parameter_set(&mut stats.info, h265, sps));
         }
         if let Some(frame) = done {
             self.frame(&frame);

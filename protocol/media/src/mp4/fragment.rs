@@ -22,10 +22,15 @@ const LATE: i64 = 1_000_000;
 /// Microseconds that sound may lie behind and still be waited for.
 const ABSENT: i64 = 1_500_000;
 
+/// Microseconds of sound that are given up where pictures have just begun and their new sound follows.
+const BRIEF: i64 = 250_000;
+
 /// Collects frames, and cuts them into fragments.
 #[derive(Debug)]
 pub struct Fragmenter {
     lanes: Vec<Lane>,
+    /// Key pictures carry their parameter sets.
+    in_band: bool,
     sequence: u32,
     cut: bool,
     /// True while nothing was pushed since the last cut.
@@ -90,6 +95,7 @@ impl Fragmenter {
         let lanes: Vec<Lane> = tracks.iter().filter_map(Lane::new).collect();
         (!lanes.is_empty()).then_some(Self {
             lanes,
+            in_band: false,
             sequence: 0,
             cut: false,
             fresh: true,
@@ -99,13 +105,25 @@ impl Fragmenter {
         })
     }
 
-    /// Takes over a changed list of tracks, if nothing was cut yet and it only adds to what there is; otherwise false.
+    /// Has key pictures carry their parameter sets, which the initialization section has as well: for readers that keep to
+    /// the first one they saw.
+    pub fn with_parameter_sets(mut self) -> Self {
+        self.in_band = true;
+        self.lanes.iter_mut().for_each(Lane::carry_sets);
+        self
+    }
+
+    /// Takes over a changed list of tracks, if nothing was cut yet and it only adds to what there is; otherwise false. Sound
+    /// that has been there for a moment only gives way: encoders that begin anew send pictures first.
     pub fn extend(&mut self, tracks: &[Arc<Track>]) -> bool {
         let held: Vec<&Arc<Track>> = tracks.iter().filter(|t| super::carries(t)).collect();
         if self.is_for(tracks) {
             return true;
         }
-        if self.cut || !self.lanes.iter().all(|lane| held.iter().any(|t| **t == lane.track)) {
+        let (video, sound) = (self.has_video(), held.iter().any(|t| t.kind() == Kind::Audio));
+        let brief = |lane: &Lane| lane.track.kind() == Kind::Audio && lane.held_micros() < BRIEF;
+        let stays = |lane: &Lane| held.iter().any(|t| **t == lane.track) || (video && sound && brief(lane));
+        if self.cut || !self.lanes.iter().all(stays) {
             return false;
         }
         let mut lanes = std::mem::take(&mut self.lanes);
@@ -114,6 +132,9 @@ impl Fragmenter {
                 Some(at) => self.lanes.push(lanes.swap_remove(at)),
                 None => self.lanes.extend(Lane::new(track)),
             }
+        }
+        if self.in_band {
+            self.lanes.iter_mut().for_each(Lane::carry_sets);
         }
         true
     }

@@ -103,6 +103,19 @@ impl Lane {
         })
     }
 
+    /// Has key pictures carry the parameter sets of the sample entry.
+    pub fn carry_sets(&mut self) {
+        if let Some(pictures) = &mut self.pictures {
+            pictures.in_band = true;
+        }
+    }
+
+    /// Microseconds from the first frame that waits to be cut to the end of the last.
+    pub fn held_micros(&self) -> i64 {
+        let first = self.held.first().map_or(self.expected, |held| held.dts);
+        rescale(self.expected.saturating_sub(first), self.entry.timescale, MICROS)
+    }
+
     /// The track as its frames show it to be: with SBR and PS in the configuration where the publisher was silent.
     pub fn told(&self) -> Arc<Track> {
         let found = self.probe.verdict().filter(|_| self.entry.may_hide_sbr);

@@ -15,6 +15,8 @@ pub(super) struct Pictures {
     length_size: u8,
     /// Parameter sets that the sample entry holds.
     sets: Vec<Bytes>,
+    /// Sync samples have them too.
+    pub in_band: bool,
 }
 
 impl Pictures {
@@ -24,12 +26,17 @@ impl Pictures {
         match track.codec {
             Codec::H264 => {
                 let avc::Config { length_size, sps, pps, .. } = avc::Config::decode(&mut c).ok()?;
-                Some(Self { hevc: false, length_size, sets: copied([sps, pps].concat()) })
+                Some(Self { hevc: false, length_size, sets: copied([sps, pps].concat()), in_band: false })
             }
             Codec::H265 => {
                 let hevc::Config { length_size, units, .. } = hevc::Config::decode(&mut c).ok()?;
                 let sets = units.into_iter().filter(|(kind, _)| (32..=34).contains(kind));
-                Some(Self { hevc: true, length_size, sets: copied(sets.map(|(_, set)| set).collect()) })
+                Some(Self {
+                    hevc: true,
+                    length_size,
+                    sets: copied(sets.map(|(_, set)| set).collect()),
+                    in_band: false,
+                })
             }
             _ => None,
         }
@@ -37,7 +44,7 @@ impl Pictures {
 
     /// Whether a picture is a sync sample, and its bytes as a sample. Sync samples are IDR and IRAP pictures only
     /// (ISO 14496-15 §5.4.4.1, §8.4.3), whatever the publisher's flags say, and parameter sets that the sample entry
-    /// holds are not in samples (§5.3.1). Bytes that are no NAL units stay as they are.
+    /// holds are not in samples (§5.3.1), unless that is asked for. Bytes that are no NAL units stay as they are.
     pub fn sample(&self, frame: &Frame) -> (bool, Bytes) {
         let (mut coded, mut sync, mut drop) = (false, false, false);
         let units = LengthPrefixed::new(&frame.payload, self.length_size);
@@ -55,11 +62,13 @@ impl Pictures {
             drop |= self.has(unit);
         }
         let sync = if coded { sync } else { frame.key };
-        if !drop {
+        let adds = self.in_band && sync && coded;
+        if !drop && !adds {
             return (sync, frame.payload.clone());
         }
-        let mut sample = Vec::with_capacity(frame.payload.len());
-        for unit in units.flatten().filter(|unit| !self.has(unit)) {
+        let mut sample = Vec::with_capacity(frame.payload.len().saturating_add(64));
+        let sets = self.sets.iter().filter(|_| adds).map(AsRef::as_ref);
+        for unit in sets.chain(units.flatten().filter(|unit| !self.has(unit))) {
             let length = (unit.len() as u64).to_be_bytes();
             let from = length.len().saturating_sub(usize::from(self.length_size));
             sample.extend_from_slice(length.get(from..).unwrap_or_default());

@@ -12,10 +12,12 @@ use wire::codec::avc::{self, NalType};
 
 use super::piece::Piece;
 use crate::frame::Frame;
-use crate::sets::Sets;
+use crate::sets::{Following, Sets};
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
+/// Parameter sets of a picture that are kept where they came, at most.
+const MAX_CHANGED: usize = 64;
 /// The largest access unit put together, in bytes.
 const MAX_ACCESS_UNIT: usize = 8 << 20;
 
@@ -24,14 +26,18 @@ const MAX_ACCESS_UNIT: usize = 8 << 20;
 pub(super) struct Picture {
     pub timestamp: u32,
     pub key: bool,
-    /// NAL units behind four bytes of length each, without parameter sets and delimiters.
+    /// NAL units behind four bytes of length each, without delimiters and without parameter sets that the configuration has.
     pub payload: Bytes,
+    /// The decoder configuration record from this picture on, where it is another than before.
+    pub config: Option<Bytes>,
 }
 
 /// Puts access units together.
 #[derive(Debug, Default)]
 pub(super) struct Depacketizer {
-    pub sets: Sets,
+    sets: Following,
+    /// Parameter sets that changed within the access unit.
+    changed: Vec<Bytes>,
     unit: BytesMut,
     timestamp: Option<u32>,
     key: bool,
@@ -50,7 +56,7 @@ pub(super) struct Depacketizer {
 impl Depacketizer {
     /// With the parameter sets that the description told.
     pub fn new(sets: Sets) -> Self {
-        Self { sets, ..Self::default() }
+        Self { sets: Following::from(sets), ..Self::default() }
     }
 
     /// Access units dropped because a part was missing.
@@ -107,12 +113,20 @@ impl Depacketizer {
         let broken = std::mem::take(&mut self.broken) || unfinished;
         let (key, has_picture) = (std::mem::take(&mut self.key), std::mem::take(&mut self.has_picture));
         // A buffer of its own for each: the next one must not keep the memory of this one.
-        let payload = std::mem::take(&mut self.unit).freeze();
+        let mut payload = std::mem::take(&mut self.unit).freeze();
+        let changed = std::mem::take(&mut self.changed);
         if broken {
             self.damaged = self.damaged.saturating_add(1);
             return None;
         }
-        (has_picture && !payload.is_empty()).then_some(Picture { timestamp, key, payload })
+        if !has_picture || payload.is_empty() {
+            return None;
+        }
+        let config = self.sets.picture(key, &payload, 4);
+        if !key && config.is_none() && !changed.is_empty() {
+            payload = with_sets(&changed, &payload);
+        }
+        Some(Picture { timestamp, key, payload, config })
     }
 
     fn add(&mut self, payload: &[u8]) -> bool {
@@ -144,9 +158,7 @@ impl Depacketizer {
         let nal = nal.strip_prefix(&[0, 0, 0, 1]).or_else(|| nal.strip_prefix(&[0, 0, 1])).unwrap_or(nal);
         let Some(kind) = NalType::of(nal) else { return };
         match kind {
-            NalType::SPS | NalType::PPS => {
-                self.sets.take(nal);
-            }
+            NalType::SPS | NalType::PPS => self.set(nal),
             NalType::AUD | NalType::FILLER => {}
             _ => {
                 self.note(kind);
@@ -155,6 +167,12 @@ impl Depacketizer {
                     self.unit.extend_from_slice(nal);
                 }
             }
+        }
+    }
+
+    fn set(&mut self, nal: &[u8]) {
+        if self.sets.sets.take(nal) && self.changed.len() < MAX_CHANGED {
+            self.changed.push(Bytes::copy_from_slice(nal));
         }
     }
 
@@ -203,10 +221,22 @@ impl Depacketizer {
         // A parameter set in fragments is rare and legal.
         let nal = self.unit.get(at.saturating_add(4)..).unwrap_or_default();
         if matches!(NalType::of(nal), Some(NalType::SPS | NalType::PPS)) {
-            self.sets.take(nal);
+            let nal = Bytes::copy_from_slice(nal);
+            self.set(&nal);
             self.unit.truncate(at);
         }
     }
+}
+
+/// A picture behind parameter sets that its track does not have.
+fn with_sets(sets: &[Bytes], payload: &[u8]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(payload.len().saturating_add(256));
+    for set in sets {
+        whole.put_u32(u32::try_from(set.len()).unwrap_or(0));
+        whole.extend_from_slice(set);
+    }
+    whole.extend_from_slice(payload);
+    whole.freeze()
 }
 
 fn slice_start(payload: &[u8]) -> Option<&[u8]> {
@@ -239,11 +269,11 @@ pub(super) fn packetize(frame: &Frame, max: usize) -> Vec<Piece> {
     // What cannot be read ends the picture: its whole units go out.
     let all: Vec<&[u8]> =
         LengthPrefixed::new(&frame.payload, config.length_size).map_while(Result::ok).collect();
-    let is_set = |nal: &&[u8]| matches!(NalType::of(nal), Some(NalType::SPS | NalType::PPS));
-    let own_sets = all.iter().any(is_set);
-    let units = all.into_iter().filter(|nal| !matches!(NalType::of(nal), None | Some(NalType::AUD)));
     let sets = config.sps.iter().chain(&config.pps).copied().filter(|s| !s.is_empty());
-    let sets: Vec<&[u8]> = if frame.key && !own_sets { sets.collect() } else { Vec::new() };
+    let sets: Vec<&[u8]> = if frame.key { sets.collect() } else { Vec::new() };
+    // The picture may bring its own, which are in the configuration.
+    let goes = |nal: &&[u8]| !matches!(NalType::of(nal), None | Some(NalType::AUD)) && !sets.contains(nal);
+    let units = all.into_iter().filter(goes);
 
     let mut block = BytesMut::with_capacity(frame.payload.len().saturating_add(256));
     let mut pieces: Vec<Bytes> = Vec::new();

@@ -16,6 +16,7 @@ use super::reorder::{Ordered, Reorder};
 use super::timeline::{Origin, TrackClock, align, join};
 use super::{aac, h264, latm};
 use crate::frame::{Codec, Frame, Kind, Track, Unit};
+use crate::sets::Sets;
 
 /// Bounds of an ingest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +160,7 @@ impl Ingest {
                     open_since: None,
                     format,
                 };
-                channel.configure();
+                channel.configure(channel.format.track().map(|track| track.config.clone()));
                 Some(channel)
             })
             .collect();
@@ -422,21 +423,15 @@ impl Channel {
         if self.format.kind == FormatKind::H264 { Kind::Video } else { Kind::Audio }
     }
 
-    /// Makes the track anew, where what is known of it changed.
-    fn configure(&mut self) {
-        let (codec, config) = match &self.depacketizer {
-            Depacketizer::H264(depacketizer) => (Codec::H264, depacketizer.sets.record()),
-            Depacketizer::Aac(_) => (Codec::Aac, Some(self.format.config.clone())),
-            Depacketizer::Latm(d) => (Codec::Aac, d.config().map(|mux| mux.config.clone().into())),
-        };
-        let Some(config) = config else { return };
-        if self.track.as_ref().is_some_and(|t| t.config == config) {
-            return;
-        }
-        self.track = Some(track(codec, config, self.format.clock));
-        if let Depacketizer::H264(depacketizer) = &self.depacketizer
-            && let Some(sps) = depacketizer.sets.sps()
-        {
+    /// Makes the track anew, where its configuration changed.
+    fn configure(&mut self, config: Option<Bytes>) {
+        let codec = if self.kind() == Kind::Video { Codec::H264 } else { Codec::Aac };
+        let known = self.track.as_ref().map(|track| &track.config);
+        let Some(config) = config.filter(|config| known != Some(config)) else { return };
+        let made = track(codec, config, self.format.clock);
+        let sps = (codec == Codec::H264).then(|| Sets::of(&made.config).sps()).flatten();
+        self.track = Some(made);
+        if let Some(sps) = sps {
             let rate = sps.frame_rate().filter(|rate| (1.0..=1000.0).contains(rate)).unwrap_or(25.0);
             // Milli-frames per second: the step is only a guess at the pictures before the first.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -474,7 +469,8 @@ impl Channel {
                 let units = depacketizer.packet(header.timestamp, header.marker, &payload, broken);
                 if let Some(mux) = depacketizer.config().filter(|mux| self.format.mux.as_ref() != Some(mux)) {
                     self.format.mux(mux.clone());
-                    self.configure();
+                    let config = self.format.config.clone();
+                    self.configure(Some(config));
                 }
                 self.sounds(place, now, units)
             }
@@ -497,7 +493,7 @@ impl Channel {
     }
 
     fn picture(&mut self, place: usize, now: u64, picture: h264::Picture) -> Option<Raw> {
-        self.configure();
+        self.configure(picture.config);
         let at = self.clock.place(now, picture.timestamp);
         let Some(track) = self.track.clone() else {
             self.counters.unconfigured = self.counters.unconfigured.saturating_add(1);

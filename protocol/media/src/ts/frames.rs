@@ -13,7 +13,7 @@ use crate::adts::Splitter;
 use crate::clock::rescale;
 use crate::describe::describe;
 use crate::frame::{Codec, Frame, Track, Unit};
-use crate::sets::Sets;
+use crate::sets::Following;
 
 /// Frames of one stream that wait for the other's; more wait for nobody.
 const WAITING: usize = 512;
@@ -38,7 +38,7 @@ struct Streams {
 #[derive(Debug)]
 struct Video {
     pid: u16,
-    sets: Sets,
+    sets: Following,
     track: Option<Arc<Track>>,
     /// Decoding time of the latest picture, and how long the one before lasted.
     last: Option<(i64, i64)>,
@@ -127,7 +127,7 @@ impl Streams {
         }
         let why = match kind {
             Kind::H264 if self.video.is_none() => {
-                let (sets, ready) = (Sets::default(), VecDeque::new());
+                let (sets, ready) = (Following::default(), VecDeque::new());
                 self.video = Some(Video { pid, sets, track: None, last: None, ready });
                 return;
             }
@@ -150,11 +150,16 @@ impl Video {
     /// A PES packet holds one picture, as H.222.0 §2.14 has it.
     fn unit(&mut self, unit: &Packet<'_>) {
         let mut payload = BytesMut::with_capacity(unit.data.len());
-        let (mut picture, mut key, mut changed) = (false, false, false);
+        let (mut picture, mut key) = (false, false);
+        let mut changed: Vec<&[u8]> = Vec::new();
         for nal in annex_b(unit.data) {
             let kind = NalType::of(nal).unwrap_or(NalType(0));
             match kind {
-                NalType::SPS | NalType::PPS => changed |= self.sets.take(nal),
+                NalType::SPS | NalType::PPS => {
+                    if self.sets.sets.take(nal) {
+                        changed.push(nal);
+                    }
+                }
                 // Delimiters, ends and filler have no place in a sample (ISO 14496-15 §5.3.2).
                 NalType(9..=12) => {}
                 _ => {
@@ -166,14 +171,21 @@ impl Video {
                 }
             }
         }
-        if (changed || self.track.is_none())
-            && let Some(config) = self.sets.record()
-        {
+        if picture && let Some(config) = self.sets.picture(key, &payload, 4) {
             let description = describe(Codec::H264, &config, None);
             let track = Track { codec: Codec::H264, config, clock: RATE, flv_flags: None, description };
             let track = Arc::new(track);
             self.track = Some(Arc::clone(&track));
             self.ready.push_back(Unit::Track(track));
+        } else if !changed.is_empty() {
+            // The track goes on as it is until the next key picture: what changes before that stays where it came.
+            let mut whole = BytesMut::with_capacity(unit.data.len());
+            for nal in changed {
+                whole.put_u32(u32::try_from(nal.len()).unwrap_or(0));
+                whole.put_slice(nal);
+            }
+            whole.put_slice(&payload);
+            payload = whole;
         }
         // Without its parameter sets a picture cannot be decoded.
         let Some(track) = self.track.clone().filter(|_| picture) else { return };

@@ -7,6 +7,6 @@ mod sps;
 mod vui;
 
 pub use config::{Config, encode};
-pub use nal::{NalType, Pps, SliceType, first_slice_type, is_idr};
+pub use nal::{NalType, Pps, SliceType, first_slice_pps, first_slice_type, is_idr};
 pub use sps::{Sps, level_text};
 pub use vui::Vui;

@@ -114,27 +114,41 @@ pub fn is_idr<'b>(mut nals: impl Iterator<Item = &'b [u8]>) -> bool {
     nals.any(|nal| NalType::of(nal) == Some(NalType::IDR))
 }
 
-/// The kind of the slice a NAL unit holds; its first bytes are enough. None for other NAL units.
-pub fn first_slice_type(nal: &[u8]) -> Option<SliceType> {
+/// Three Exp-Golomb codes of at most 65 bits each behind the header: so many bytes hold them, escapes included.
+const SLICE_HEAD: usize = 40;
+
+/// The beginning of the header of the slice that a NAL unit holds; its first bytes are enough. None for other NAL units.
+fn first_slice<R>(nal: &[u8], read: impl FnOnce(&mut Cursor<'_>) -> Result<R>) -> Option<R> {
     if !matches!(NalType::of(nal)?.0, 1 | 2 | 5 | 19) {
         return None;
     }
-    // Two Exp-Golomb codes of at most 65 bits each: 24 bytes hold them, escapes included.
-    let head = unescape(nal.get(..nal.len().min(24))?);
+    let head = unescape(nal.get(..nal.len().min(SLICE_HEAD))?);
     let mut c = Cursor::new(&head);
     header(&mut c).ok()?;
     c.group(&SLICE, |c| {
         c.ue(&FIRST_MB)?;
-        c.ue(&SLICE_TYPE)
+        read(c)
     })
     .ok()
-    .and_then(|n| match n {
+}
+
+/// The kind of the slice a NAL unit holds. None for other NAL units.
+pub fn first_slice_type(nal: &[u8]) -> Option<SliceType> {
+    first_slice(nal, |c| c.ue(&SLICE_TYPE)).and_then(|n| match n {
         0 | 5 => Some(SliceType::P),
         1 | 6 => Some(SliceType::B),
         2 | 7 => Some(SliceType::I),
         3 | 8 => Some(SliceType::Sp),
         4 | 9 => Some(SliceType::Si),
         _ => None,
+    })
+}
+
+/// The number of the picture parameter set that the slice in a NAL unit refers to. None for other NAL units.
+pub fn first_slice_pps(nal: &[u8]) -> Option<u64> {
+    first_slice(nal, |c| {
+        c.ue(&SLICE_TYPE)?;
+        c.ue(&PPS_ID)
     })
 }
 
@@ -180,6 +194,9 @@ mod tests {
         assert_eq!(first_slice_type(&[0x41, 0b1001_1000]), Some(SliceType::P));
         assert_eq!(first_slice_type(&[0x01, 0b1001_1100]), Some(SliceType::B));
         assert_eq!(first_slice_type(&[0x67, 0x42]), None);
+        // first_mb 0 (1), slice_type 7 (0001000), PPS 2 (011).
+        assert_eq!(first_slice_pps(&[0x65, 0b1000_1000, 0b0110_0000]), Some(2));
+        assert_eq!((first_slice_pps(&[0x65, 0b1000_1000]), first_slice_pps(&[0x68, 0xce])), (None, None));
         assert_eq!(first_slice_type(&[]), None);
     }
 
