@@ -24,6 +24,9 @@ fn mono() -> Arc<Track> {
     track(Codec::Aac, vec![0x12, 0x08])
 }
 
+/// Pictures and sounds of a segment.
+type Content = (Vec<Frame>, Vec<Frame>);
+
 struct Encoder {
     stage: Stage,
     video: Arc<Track>,
@@ -71,7 +74,7 @@ impl Encoder {
     }
 
     /// The list at the end, and of each segment its pictures and its sounds.
-    fn ended(&mut self) -> (List, Vec<(Vec<Frame>, Vec<Frame>)>) {
+    fn ended(&mut self) -> (List, Vec<Content>) {
         self.stage.segmenter.finish();
         self.stage.shelve(self.n * 40);
         self.stage.end(self.n * 40);
