@@ -145,6 +145,37 @@ fn hls_js_in_chromium_plays_live_streams_to_their_end() {
     server.stop();
 }
 
+/// The page that the server has for people: it waits for the stream, plays it to its end, over a place where its times jump, and
+/// again when it is published again.
+#[test]
+fn the_servers_own_page_plays_in_chromium() {
+    if !installed(&["ffmpeg", browser()]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let server = start(directory, 4);
+    let player = Player::visit(directory, server.hls, "live/page");
+    player.go();
+    assert_eq!(player.report()["how"], "waits", "nobody publishes yet");
+    for time in 1..=2 {
+        let publisher = jumps_by_an_hour(directory, &server.url("live/page"));
+        let report = player.report();
+        assert_eq!(report["how"], format!("ended {time}"), "{report}");
+        let number = |name: &str| report[name].as_f64().unwrap_or_default();
+        assert!(number("pictures") >= 25.0 && number("audio") > 1000.0 && number("time") > 3.0, "{report}");
+        assert_eq!((number("width"), number("height")), (640.0, 360.0), "{report}");
+        let said: Vec<&str> = report["lists"].as_array().unwrap().iter().filter_map(|s| s.as_str()).collect();
+        assert!(said.iter().any(|words| words.starts_with("640x360 · avc1.64001e,mp4a.40.2 · ")), "{report}");
+        publisher.ended_well();
+    }
+    let wrong = get(server.hls, "/live/../page/");
+    assert_eq!(wrong.status, 404);
+    let moved = get(server.hls, "/live/page");
+    assert_eq!((moved.status, &*moved.field("location")), (307, "page/"));
+    server.stop();
+}
+
 /// Publishes the clip, in the middle of which an hour goes by.
 fn jumps_by_an_hour(directory: &Path, url: &str) -> Peer {
     let clip = clip();

@@ -55,7 +55,8 @@ fn the_first_screen_says_where_to_publish_and_watch() {
         ("VLC", format!("rtmp://{rtmp}/live/cam")),
         ("VLC", format!("rtsp://{rtsp}/live/cam")),
         ("ffplay", format!("ffplay rtsp://{rtsp}/live/cam")),
-        ("browser", format!("http://{hls}/live/cam/index.m3u8")),
+        ("browser", format!("http://{hls}/live/cam/")),
+        ("HLS", format!("http://{hls}/live/cam/index.m3u8")),
         ("Clients", format!("http://{api}/api/v1/clients")),
         ("Recordings", records.display().to_string()),
     ] {

@@ -168,7 +168,8 @@ fn welcome(ready: &[Ready], record: Option<&str>, tap: Option<&str>) -> String {
     let (rtmp, rtsp) = (urls(&rtmp, "rtmp"), urls(&rtsp, "rtsp"));
     lines.extend(rtmp.iter().chain(&rtsp).map(|url| format!("    VLC      {url}")));
     lines.extend(rtmp.iter().chain(&rtsp).map(|url| format!("    ffplay   ffplay {url}")));
-    lines.extend(base("hls").map(|base| format!("    browser  http://{base}/live/cam/index.m3u8")));
+    lines.extend(base("hls").map(|base| format!("    browser  http://{base}/live/cam/")));
+    lines.extend(base("hls").map(|base| format!("    HLS      http://{base}/live/cam/index.m3u8")));
     if let Some(base) = base("api") {
         lines.push(format!("  Clients    http://{base}/api/v1/clients"));
         lines.push(format!("  Metrics    http://{base}/metrics"));

@@ -1,4 +1,4 @@
-//! hls.js in headless Chromium: a page of our own that draws what it plays, and says what it saw.
+//! Headless Chromium: a page of our own that draws what hls.js plays, or the server's own page, and says what it saw.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,20 +16,18 @@ use super::peer::Peer;
 /// Chrome does.
 const BROWSERS: [&str; 3] = ["chromium", "google-chrome", "google-chrome-stable"];
 
-/// Plays every stream of the query `?src=URL&src=URL` muted, once `/go` is answered. Every picture that is presented is
-/// drawn small and remembered by its bytes. It reports on each stream once: at its end, or at a fatal error.
+/// Plays every stream of the query `?src=URL&src=URL` muted, and every page `?page=PATH` of the server, once `/go` is answered.
+/// Every picture that is presented is drawn small and remembered by its bytes. It reports on each stream at its end, or at a
+/// fatal error.
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>player</title>
 <script src="/hls.js"></script>
 <script>
 const tell = (what) => fetch('/report', { method: 'POST', body: JSON.stringify(what) });
-const play = (url) => {
-  const video = document.createElement('video');
-  video.muted = true;
-  document.documentElement.append(video);
+const watched = (url, video) => {
   const canvas = document.createElement('canvas');
   canvas.width = 64, canvas.height = 36;
   const brush = canvas.getContext('2d', { willReadFrequently: true });
-  const pictures = new Set(), report = { url, errors: [], lists: [], codecs: [], version: Hls.version };
+  const pictures = new Set(), report = { url, errors: [], lists: [], codecs: [] };
   const frame = () => {
     brush.drawImage(video, 0, 0, 64, 36);
     let hash = 0;
@@ -41,6 +39,15 @@ const play = (url) => {
   const done = (how) => tell({ ...report, how, pictures: pictures.size, time: video.currentTime,
     width: video.videoWidth, height: video.videoHeight,
     audio: video.webkitAudioDecodedByteCount, shown: video.getVideoPlaybackQuality().totalVideoFrames });
+  video.addEventListener('error', () => done('video error ' + video.error?.message));
+  return { report, done };
+};
+const play = (url) => {
+  const video = document.createElement('video');
+  video.muted = true;
+  document.documentElement.append(video);
+  const { report, done } = watched(url, video);
+  video.addEventListener('ended', () => done('ended'));
   const hls = new Hls();
   hls.on(Hls.Events.ERROR, (_, e) => {
     report.errors.push(`${e.type} ${e.details}${e.fatal ? ' fatal' : ''}`);
@@ -49,14 +56,30 @@ const play = (url) => {
   hls.on(Hls.Events.MANIFEST_PARSED, (_, m) => m.levels.forEach((l) => report.codecs.push(l.attrs.CODECS)));
   hls.on(Hls.Events.LEVEL_LOADED, (_, { details: d }) =>
     report.lists.push({ first: d.startSN, last: d.endSN, target: d.targetduration, live: d.live }));
-  video.addEventListener('ended', () => done('ended'));
-  video.addEventListener('error', () => done('video error ' + video.error?.message));
   hls.loadSource(url);
   hls.attachMedia(video);
   video.play().catch((e) => report.errors.push('play: ' + e));
 };
-const sources = new URLSearchParams(location.search).getAll('src');
-fetch('/go').then(() => sources.forEach(play)).catch((e) => tell({ how: 'page: ' + e }));
+// The server's own page, which plays by itself; what it says of it comes along.
+const visit = (url) => {
+  const frame = document.createElement('iframe');
+  frame.src = url;
+  frame.onload = () => {
+    const page = frame.contentDocument, video = page.querySelector('video');
+    const { report, done } = watched(url, video);
+    const said = () => {
+      const words = page.getElementById('state').textContent;
+      if (words.startsWith('Nobody') && !report.lists.includes(words)) done('waits');
+      report.lists.push(words);
+    };
+    new MutationObserver(said).observe(page.getElementById('state'), { childList: true, characterData: true, subtree: true });
+    let ends = 0;
+    video.addEventListener('ended', () => done('ended ' + ++ends));
+  };
+  document.documentElement.append(frame);
+};
+const query = new URLSearchParams(location.search);
+fetch('/go').then(() => { query.getAll('src').forEach(play); query.getAll('page').forEach(visit); }).catch((e) => tell({ how: 'page: ' + e }));
 addEventListener('error', (e) => tell({ how: 'script: ' + e.message }));
 </script>"#;
 
@@ -110,17 +133,27 @@ pub fn hls_js() -> Option<PathBuf> {
 }
 
 impl Player {
-    /// Opens a page that will play `streams`, and returns when it is there and waits.
+    /// Opens a page that will play `streams` with hls.js, and returns when it is there and waits.
     pub fn open(directory: &Path, hls_js: &Path, streams: &[String]) -> Self {
+        let query: Vec<String> = streams.iter().map(|url| format!("src={url}")).collect();
+        Self::start(directory, Some(hls_js), None, &query.join("&"))
+    }
+
+    /// Opens one that will visit the server's own page of a stream. What it does not know itself it asks `server` for, so that both
+    /// pages are of one origin and the one may look at the other.
+    pub fn visit(directory: &Path, server: SocketAddr, path: &str) -> Self {
+        Self::start(directory, None, Some(server), &format!("page=/{path}/"))
+    }
+
+    fn start(directory: &Path, hls_js: Option<&Path>, server: Option<SocketAddr>, query: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let script = std::fs::read(hls_js).unwrap();
+        let script = hls_js.map(|file| std::fs::read(file).unwrap()).unwrap_or_default();
         let gate = Arc::new(Gate::default());
         let (sender, reports) = channel();
         let theirs = Arc::clone(&gate);
-        std::thread::spawn(move || host(&listener, &Arc::new(script), &theirs, &sender));
-        let query: Vec<String> = streams.iter().map(|url| format!("src={url}")).collect();
-        let page = format!("http://{address}/?{}", query.join("&"));
+        std::thread::spawn(move || host(&listener, &Arc::new(script), server, &theirs, &sender));
+        let page = format!("http://{address}/?{query}");
         let profile = tempfile::tempdir().unwrap();
         let browser = browse(directory, profile.path(), &page);
         let player = Self { browser, reports, gate, _profile: profile };
@@ -178,17 +211,29 @@ fn browse(directory: &Path, profile: &Path, page: &str) -> Peer {
 }
 
 /// The page's own server, on another origin than the streams'.
-fn host(listener: &TcpListener, script: &Arc<Vec<u8>>, gate: &Arc<Gate>, reports: &Sender<Report>) {
+fn host(
+    listener: &TcpListener,
+    script: &Arc<Vec<u8>>,
+    server: Option<SocketAddr>,
+    gate: &Arc<Gate>,
+    reports: &Sender<Report>,
+) {
     for stream in listener.incoming().flatten() {
         let (script, gate, reports) = (Arc::clone(script), Arc::clone(gate), reports.clone());
         std::thread::spawn(move || {
-            let _ = one(stream, &script, &gate, &reports);
+            let _ = one(stream, &script, server, &gate, &reports);
         });
     }
 }
 
 /// Answers one request, and closes.
-fn one(mut stream: TcpStream, script: &[u8], gate: &Gate, reports: &Sender<Report>) -> std::io::Result<()> {
+fn one(
+    mut stream: TcpStream,
+    script: &[u8],
+    server: Option<SocketAddr>,
+    gate: &Gate,
+    reports: &Sender<Report>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -215,7 +260,10 @@ fn one(mut stream: TcpStream, script: &[u8], gate: &Gate, reports: &Sender<Repor
             let _ = reports.send(serde_json::from_slice(&body).unwrap_or(Value::Null));
             ("text/plain", b"")
         }
-        _ => ("text/plain", b""),
+        _ => match server {
+            Some(server) => return asked_for(server, &target, stream),
+            None => ("text/plain", b""),
+        },
     };
     write!(
         stream,
@@ -223,6 +271,13 @@ fn one(mut stream: TcpStream, script: &[u8], gate: &Gate, reports: &Sender<Repor
         answer.len()
     )?;
     stream.write_all(answer)
+}
+
+/// Hands on what the server answers.
+fn asked_for(server: SocketAddr, target: &str, mut to: TcpStream) -> std::io::Result<()> {
+    let mut from = TcpStream::connect(server)?;
+    write!(from, "GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+    std::io::copy(&mut from, &mut to).map(drop)
 }
 
 /// Host and port as they stand in a URL of the HLS server.

@@ -62,7 +62,13 @@ async fn file<B>(
     whose: &mut Option<Visit>,
 ) -> Response<Body> {
     if request.uri().path() == "/" {
-        return plain(StatusCode::OK, "streamgauge: /PATH/index.m3u8 plays what is published on PATH\n");
+        return plain(
+            StatusCode::OK,
+            "streamgauge: /PATH/index.m3u8 plays what is published on PATH, /PATH/ plays it in a browser\n",
+        );
+    }
+    if let Some(page) = page(request.uri().path()) {
+        return page;
     }
     let Some(asked) = Asked::read(request.uri().path()) else {
         return plain(StatusCode::NOT_FOUND, "no such file: want /PATH/index.m3u8\n");
@@ -73,6 +79,9 @@ async fn file<B>(
         _ => File::Bytes,
     };
     let Some(live) = shared.hls.find(&asked.path) else {
+        if shared.hls.find(&format!("{}/{}", asked.path, asked.file)).is_some() {
+            return reply::moved(&format!("{}/", escaped(&asked.file)));
+        }
         return plain(StatusCode::NOT_FOUND, "nobody publishes on this path\n");
     };
     let bytes = match kind {
@@ -102,6 +111,12 @@ async fn file<B>(
         }
         None => list(request, (kind, &asked), &live, visit, shared).await,
     }
+}
+
+/// The page that plays a path in any browser: at `/PATH/`, whoever publishes there or not yet.
+fn page(path: &str) -> Option<Response<Body>> {
+    let stream = path.strip_suffix('/')?;
+    Asked::read(&format!("{stream}/index.m3u8")).map(|_| reply::page(include_str!("watch.html")))
 }
 
 /// The session of a request. Where a player that has none asks for more than a name (it keeps no cookies, or was handed

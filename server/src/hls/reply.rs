@@ -46,6 +46,26 @@ pub fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     respond(status, TEXT, "no-store", Bytes::from_static(text.as_bytes()))
 }
 
+/// A page for people, that fetches from nowhere else.
+pub fn page(html: &'static str) -> Response<Body> {
+    let mut response =
+        respond(StatusCode::OK, "text/html; charset=utf-8", "no-cache", Bytes::from_static(html.as_bytes()));
+    set(
+        &mut response,
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; connect-src 'self'; media-src 'self' blob:; script-src 'unsafe-inline'; style-src 'unsafe-inline'",
+    );
+    response
+}
+
+/// It is at another place, for now.
+pub fn moved(to: &str) -> Response<Body> {
+    let mut response =
+        plain(StatusCode::TEMPORARY_REDIRECT, "the page that plays this stream is at /PATH/\n");
+    set(&mut response, header::LOCATION, to);
+    response
+}
+
 /// An answer for later.
 pub fn later(text: &'static str, seconds: &str) -> Response<Body> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
