@@ -57,7 +57,7 @@ fn paths(hls: SocketAddr) {
     let other = [
         "//etc/passwd",
         "/live//index.m3u8",
-        "/live/witness/",
+        "/live/witness//",
         "/live/none/index.m3u8",
         "/live/witness/-1.m4s",
         "/live/witness/99999999999999999999999.m4s",
