@@ -97,7 +97,8 @@ fn rtmp_lines_are_those_of_tshark_and_more() {
             }
         }
     }
-    assert!(messages > 100 * files, "{messages} in {files} captures");
+    // Where none of them is here, each was said to be left out.
+    assert!(files == 0 || messages > 100 * files, "{messages} in {files} captures");
 }
 
 /// An Info line without what is added behind the header of each RTP packet: `(H264, NAL slice)`.
